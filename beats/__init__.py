@@ -1,0 +1,1 @@
+"""The audio representation: filterbank, BEATs encoder, units, feature cache, and the independent judge."""

@@ -1,0 +1,1 @@
+"""Presets (``presets/*.yaml``) and the small shipped weights (``weights/tiny``), as package data."""

@@ -1,0 +1,1 @@
+"""The diagnoser: modality weaving, Longformer classifier, calibration, evaluation."""

@@ -1,0 +1,1 @@
+"""The corpus: sources, tasks, clips and manifest, splits, narratives, audio I/O and the simulator."""

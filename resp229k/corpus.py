@@ -1,0 +1,172 @@
+"""A corpus on disk: one folder with ``manifest.parquet`` and the 16 kHz audio it points to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from resp229k.audio import load_audio
+from resp229k.clip import VALID, Clip
+from resp229k.tasks import get_task
+from training.errors import DataError
+from training.files import digest
+
+SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("recording_id", pa.string()),
+        ("subject_id", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("path", pa.string()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("device", pa.string()),
+        ("sample_rate", pa.int32()),
+        ("labels", pa.map_(pa.string(), pa.string())),
+        (
+            "events",
+            pa.list_(pa.struct([("kind", pa.string()), ("start", pa.float64()), ("end", pa.float64())])),
+        ),
+        (
+            "metadata",
+            pa.struct(
+                [
+                    ("age_years", pa.float64()),
+                    ("sex", pa.string()),
+                    ("bmi", pa.float64()),
+                    ("weight_kg", pa.float64()),
+                    ("height_cm", pa.float64()),
+                    ("site", pa.string()),
+                    ("diagnosis", pa.string()),
+                    ("findings", pa.string()),
+                ]
+            ),
+        ),
+        ("synthetic", pa.bool_()),
+    ]
+)
+
+
+def write_manifest(clips: Sequence[Clip], path: Path) -> None:
+    """Write clips as a Parquet table.
+
+    Raises:
+        DataError: two clips share an id, or a subject stands in two splits.
+    """
+    check_clips(clips, path)
+    rows = [clip.model_dump() for clip in clips]
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+    temporary.replace(path)
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Read and validate a Parquet manifest.
+
+    Raises:
+        DataError: missing, no Parquet file, or a row that breaks the schema.
+    """
+    if not path.is_file():
+        raise DataError(
+            "no such manifest", path=path, cure="make one with `resp-agent data build` or `data simulate`"
+        )
+    try:
+        rows = pq.read_table(path).to_pylist(maps_as_pydicts="strict")
+        return [Clip.model_validate(row) for row in rows]
+    except (pa.ArrowException, ValidationError) as error:
+        raise DataError(f"not a valid manifest ({error})", path=path) from error
+
+
+def check_clips(clips: Sequence[Clip], where: Path | str) -> None:
+    """Refuse repeated clip ids and subjects that stand in two splits.
+
+    Synthetic clips are exempt from the subject rule: they carry their style reference's subject,
+    which is a training subject by construction.
+
+    Raises:
+        DataError: with the first offenders.
+    """
+    repeated = [name for name, count in Counter(c.clip_id for c in clips).items() if count > 1]
+    if repeated:
+        raise DataError(f"{len(repeated)} clip ids occur twice, e.g. {repeated[0]}", path=where)
+    split: dict[str, str] = {}
+    for clip in clips:
+        if split.setdefault(clip.subject_id, clip.split) != clip.split:
+            raise DataError(
+                f"subject {clip.subject_id} is in {split[clip.subject_id]} and in {clip.split}", path=where
+            )
+
+
+class Corpus:
+    """Clips and their audio.
+
+    Args:
+        folder: holds ``manifest.parquet``; every clip's ``path`` is relative to it.
+    """
+
+    def __init__(self, folder: Path, clips: Sequence[Clip]):
+        self.folder = folder
+        self.clips = list(clips)
+
+    @classmethod
+    def open(cls, folder: Path) -> Corpus:
+        """Read a corpus folder.
+
+        Raises:
+            DataError: there is no valid manifest in it.
+        """
+        return cls(folder, read_manifest(folder / "manifest.parquet"))
+
+    def save(self) -> None:
+        """Write the manifest into the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(self.clips, self.folder / "manifest.parquet")
+
+    def subset(self, *, split: str | None = None, task: str | None = None) -> Corpus:
+        """Clips of one split (``valid`` means ``select`` and ``plan``) that carry a label of ``task``."""
+        wanted = VALID if split == "valid" else (split,)
+        clips = [
+            c
+            for c in self.clips
+            if (split is None or c.split in wanted) and (task is None or task in c.labels)
+        ]
+        return Corpus(self.folder, clips)
+
+    def labels(self, task: str) -> np.ndarray:
+        """Class indices ``(N,)`` of the clips for a task."""
+        known = get_task(task)
+        return np.array([known.index(clip.labels[task]) for clip in self.clips], dtype=np.int64)
+
+    def counts(self, task: str) -> dict[str, int]:
+        """Clips per class, in the task's order, classes without clips included."""
+        found = Counter(clip.labels[task] for clip in self.clips if task in clip.labels)
+        return {name: found.get(name, 0) for name in get_task(task).classes}
+
+    def audio(self, clip: Clip) -> np.ndarray:
+        """A clip's samples, 16 kHz mono float32 ``(N,)``.
+
+        Raises:
+            AudioError: named by path.
+        """
+        return load_audio(self.folder / clip.path, clip.start, clip.end)
+
+    @property
+    def subjects(self) -> list[str]:
+        """Sorted subject ids."""
+        return sorted({clip.subject_id for clip in self.clips})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the clips' records (not of the audio)."""
+        return digest([json.loads(clip.model_dump_json()) for clip in self.clips])
+
+    def __len__(self) -> int:
+        return len(self.clips)

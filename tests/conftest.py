@@ -1,0 +1,21 @@
+"""Shared fixtures: offline, CPU, one thread per test process, and the real recordings where present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def resp_data() -> Path:
+    """Folder of the real recordings in their publishers' layout; the test skips without it."""
+    root = os.environ.get("RESP_DATA")
+    if not root:
+        pytest.skip("RESP_DATA is not set")
+    return Path(root)
