@@ -1,0 +1,103 @@
+"""``resp-agent data``: build, check, stats, simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import Override, out
+
+app = typer.Typer(help="Build, check, describe and simulate corpora.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Corpus folder (holds `manifest.parquet`).")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write the corpus to.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 2 when anything is quarantined or found.")]
+
+
+@app.command()
+def build(
+    out_folder: Out,
+    config: Annotated[str | None, typer.Option(help="A YAML file with build settings.")] = None,
+    override: Override = None,
+    strict: Strict = False,
+) -> None:
+    """Turn published recordings into a 16 kHz corpus with subject-disjoint splits.
+
+    What cannot be used is listed with its reason in `quarantine.parquet`.
+
+    **Example**
+
+        RESP_DATA=~/data resp-agent data build -o protocol=spr2icbhi --out corpora/spr2icbhi
+    """
+    from resp229k.build import BuildConfig, build_corpus
+    from training.config import load_config
+
+    settings = load_config(BuildConfig, config, override or [])
+    corpus = build_corpus(settings, out_folder, strict=strict)
+    out.print(f"{len(corpus)} clips of {len(corpus.subjects)} subjects in {out_folder}")
+
+
+@app.command()
+def simulate(
+    out_folder: Out,
+    config: Annotated[str | None, typer.Option(help="A YAML file with simulator settings.")] = None,
+    override: Override = None,
+) -> None:
+    """Simulate a long-tailed corpus with disjoint sources for train, valid and test.
+
+    **Example**
+
+        resp-agent data simulate -o seed=3 --out corpora/sim3
+    """
+    from resp229k.simulate import SimulateConfig, simulate_corpus
+    from training.config import load_config
+
+    corpus = simulate_corpus(load_config(SimulateConfig, config, override or []), out_folder)
+    out.print(f"{len(corpus)} clips of {len(corpus.subjects)} subjects in {out_folder}")
+
+
+@app.command()
+def check(folder: Folder, strict: Strict = False) -> None:
+    """Look at every recording of a corpus; report what is missing, broken, silent or contradictory."""
+    from rich.table import Table
+
+    from resp229k.check import check_corpus
+
+    findings = check_corpus(folder)
+    if not findings:
+        out.print("nothing found")
+        return
+    table = Table("path", "reason", "figure")
+    for finding in findings:
+        table.add_row(finding.path, finding.reason, str(finding.figure))
+    out.print(table)
+    if strict:
+        raise typer.Exit(2)
+
+
+@app.command()
+def stats(
+    folder: Folder,
+    task: Annotated[str | None, typer.Option(help="Task to count classes of; by default all.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the counts into this PNG.")] = None,
+) -> None:
+    """Count clips, subjects and hours per source, class and split."""
+    from rich.table import Table
+
+    from resp229k.corpus import Corpus
+    from resp229k.stats import corpus_stats, plot_stats
+
+    corpus = Corpus.open(folder)
+    rows = corpus_stats(corpus, task)
+    table = Table("source", "task", "class", "split", "clips", "subjects", "hours")
+    for row in rows:
+        table.add_row(
+            *(str(row[key]) for key in ("source", "task", "class", "split", "clips", "subjects")),
+            f"{row['hours']:.3f}",
+        )
+    out.print(table)
+    if plot is not None:
+        plot_stats(rows, plot)
+        out.print(f"drawn into {plot}")

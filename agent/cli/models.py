@@ -1,0 +1,180 @@
+"""``resp-agent generate``, ``diagnose`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.options import Seed, out
+from training.errors import AudioError, DataError
+
+if TYPE_CHECKING:
+    from diagnoser.predict import FilePrediction
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
+
+
+class Format(StrEnum):
+    """How a table of results is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def generate(
+    label: Annotated[str, typer.Option(help="Class to synthesize, e.g. `Asthma`.")],
+    style: Annotated[Path, typer.Option(help="Recording whose style (device, noise, room) the clips take.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the WAV and provenance files.")],
+    task: Annotated[str, typer.Option(help="Task that the label belongs to.")] = "disease16",
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many clips.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.16, max=60.0, help="Length of each clip, s.")] = 4.0,
+    weights: Annotated[str, typer.Option(help="Weights folder or shipped set.")] = "tiny",
+    seed: Seed = 0,
+) -> None:
+    """Write synthetic clips of a class in the style of a recording, each with its provenance.
+
+    **Example**
+
+        resp-agent generate --task disease16 --label Asthma --style ref.wav -n 4 --out clips
+    """
+    from resp229k.tasks import get_task
+
+    get_task(task).index(label)  # a wrong task or label is told before anything heavy is loaded
+    if not style.is_file():
+        raise AudioError("no such recording", path=style, cure="give a style recording with --style")
+    from generator.sample import Generator, Request
+    from generator.write import write_clips
+    from resp229k.audio import load_audio
+
+    wave = load_audio(style)
+    generator = Generator.load(weights)
+    request = Request(task=task, label=label, reference=wave, reference_id=style.name, seconds=seconds)
+    files = write_clips(generator.generate([request] * number, seed=seed), out_folder)
+    for file in files:
+        out.print(str(file), soft_wrap=True, highlight=False)
+
+
+def diagnose(
+    recording: Annotated[Path, typer.Argument(help="A recording, or a folder of recordings.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Diagnoser folder or run folder; by default the newest run in `runs/`."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Narrative: age, sex, auscultation site, …")] = None,
+    form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.table,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 2 when a file of a folder cannot be read.")
+    ] = False,
+) -> None:
+    """Give calibrated class probabilities for recordings. Research only, not a medical device.
+
+    **Examples**
+
+        resp-agent diagnose cough.wav --model runs/quickstart
+
+        resp-agent diagnose recordings/ --format csv > predictions.csv
+    """
+    paths = _recordings(recording)
+    from diagnoser.predict import Predictor
+
+    predictor = Predictor.load(find_diagnoser(model))
+    rows = predictor.predict_files(paths, text=text)
+    if recording.is_file() and rows[0].error:
+        raise AudioError(rows[0].error, path=recording)
+    _print(rows, predictor.classes, form)
+    if strict and any(row.error for row in rows):
+        raise typer.Exit(2)
+
+
+def evaluate(
+    corpus: Annotated[Path, typer.Option(help="Corpus folder.")],
+    model: Annotated[Path | None, typer.Option(help="Diagnoser folder or run folder.")] = None,
+    split: Annotated[str, typer.Option(help="train, select, plan, valid or test.")] = "test",
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write the figures as JSON.")] = None,
+    allow_contaminated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-contaminated", help="Score subjects that the weights were trained on; stamps the output."
+        ),
+    ] = False,
+) -> None:
+    """Score a diagnoser on a split, with intervals over subjects and the source-prior row.
+
+    **Example**
+
+        resp-agent evaluate --model runs/quickstart --corpus runs/quickstart/corpus --split test
+    """
+    from diagnoser.evaluate import evaluate as score
+    from training.files import dumps, write_json
+
+    figures = score(find_diagnoser(model), corpus, split=split, allow_contaminated=allow_contaminated)
+    if out_file is not None:
+        write_json(out_file, figures)
+    out.print_json(dumps(figures))
+
+
+def find_diagnoser(path: Path | None) -> Path:
+    """The diagnoser folder meant by ``--model``: itself, the last one of a run, or of the newest run.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path is None:
+        runs = sorted(Path("runs").glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
+        if not runs:
+            raise DataError(
+                "no finished run in ./runs", cure="give --model, or run `resp-agent loop --config quickstart`"
+            )
+        path = runs[-1].parent
+    if (path / "model.safetensors").is_file():
+        return path
+    summary = path / "summary.json"
+    if not summary.is_file():
+        raise DataError(
+            "holds no diagnoser and is no finished run", path=path, cure="give a diagnoser or run folder"
+        )
+    return path / json.loads(summary.read_text())["diagnoser"]
+
+
+def _recordings(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError("no such file or folder", path=path)
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not found:
+        raise DataError(
+            "holds no recordings", path=path, cure=f"expected files ending in {', '.join(AUDIO_SUFFIXES)}"
+        )
+    return found
+
+
+def _print(rows: list[FilePrediction], classes: tuple[str, ...], form: Format) -> None:
+    from rich.table import Table
+
+    records: list[dict[str, Any]] = [
+        {"file": str(row.path), "prediction": row.label, "error": row.error, **(row.probabilities or {})}
+        for row in rows
+    ]
+    if form is Format.json:
+        out.print_json(json.dumps(records))
+        return
+    if form is Format.csv:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, ["file", "prediction", "error", *classes], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        out.file.write(buffer.getvalue())
+        return
+    table = Table("file", "prediction", *classes)
+    for record in records:
+        cells = [f"{record[name]:.2f}" if name in record else "–" for name in classes]
+        table.add_row(record["file"], record["prediction"] or f"[red]{record['error']}[/]", *cells)
+    out.print(table)

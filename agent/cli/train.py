@@ -1,0 +1,62 @@
+"""``resp-agent train``: one process trains one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import Override, out
+
+app = typer.Typer(help="Train one network, or make the shipped weights.", no_args_is_help=True)
+
+
+@app.command()
+def diagnoser(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the diagnoser to.")],
+    config: Annotated[
+        str, typer.Option(help="A preset or YAML file with diagnoser settings.")
+    ] = "diagnoser-small",
+    override: Override = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+) -> None:
+    """Train the modality-weaving diagnoser on a corpus.
+
+    **Example**
+
+        resp-agent train diagnoser -o corpus=corpora/sim3 --out models/sim3
+    """
+    from diagnoser.config import DiagnoserTrainConfig
+    from training.config import load_config
+
+    settings = load_config(DiagnoserTrainConfig, config, override or [])
+    from diagnoser.train import train_diagnoser
+
+    train_diagnoser(settings, out_folder, resume=resume)
+    out.print(f"diagnoser written to {out_folder}")
+
+
+@app.command()
+def pretrain(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the weights to.")],
+    config: Annotated[str, typer.Option(help="A preset or YAML file.")] = "tiny",
+    work: Annotated[
+        Path, typer.Option(help="Folder of intermediate results; finished stages are not repeated.")
+    ] = Path("cache/pretrain"),
+    override: Override = None,
+) -> None:
+    """Make BEATs, judge, Resp-MLLM and flow weights from the simulator and the SPRSound `pretrain` subjects.
+
+    **Example**
+
+        RESP_DATA=~/data resp-agent train pretrain --config tiny --out weights/tiny
+    """
+    from agent.config_pretrain import PretrainConfig
+    from training.config import load_config
+
+    settings = load_config(PretrainConfig, config, override or [])
+    from agent.pretrain import pretrain as run
+
+    run(settings, out_folder, work)
+    out.print(f"weights written to {out_folder}")
