@@ -1,0 +1,95 @@
+"""Configs of the audio representation. Light: no torch in here."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from resp229k.audio import Preprocess
+from resp229k.clip import EventKind
+from training.config import Strict
+from training.errors import ConfigError
+
+BINS = 128  # filterbank bins
+PATCH = 16  # frames per column, bins per row
+ROWS = BINS // PATCH  # frequency rows of the grid
+TAGS: tuple[EventKind, ...] = (
+    "crackle",
+    "fine crackle",
+    "coarse crackle",
+    "wheeze",
+    "rhonchus",
+    "stridor",
+)
+"""Event tags of the supervised pre-training; ``crackle`` stands for any kind of crackle."""
+
+
+class BeatsConfig(Strict):
+    """Sizes of the encoder. The defaults are the published base size.
+
+    ``stem`` turns filterbank frames into the grid: ``patch`` is the published 16 x 16 patch
+    embedding, ``conv`` three convolutions over three views of the same frames.
+    """
+
+    stem: Literal["patch", "conv"] = "patch"
+    embed_dim: int = Field(default=512, gt=0)  # width of the stem's output
+    dim: int = Field(default=768, gt=0)
+    ffn_dim: int = Field(default=3072, gt=0)
+    layers: int = Field(default=12, gt=0)
+    heads: int = Field(default=12, gt=0)
+    conv_pos: int = Field(default=128, gt=0)  # kernel of the positional convolution, tokens
+    conv_pos_groups: int = Field(default=16, gt=0)
+    buckets: int = Field(default=320, gt=3, multiple_of=4)
+    max_distance: int = Field(default=800, gt=0)  # tokens
+    deep_norm: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.dim % self.heads or self.dim % self.conv_pos_groups:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads and of conv_pos_groups")
+        if self.max_distance <= self.buckets // 4:
+            raise ValueError(f"max_distance must exceed the {self.buckets // 4} exact buckets")
+        return self
+
+
+def beats_config(size: Literal["tiny", "base"], stem: Literal["patch", "conv"] = "patch") -> BeatsConfig:
+    """A named size: ``tiny`` (0.4 M parameters, for CPU) or ``base`` (90 M, as published).
+
+    Raises:
+        ConfigError: there is no such size.
+    """
+    if size == "base":
+        return BeatsConfig(stem=stem)
+    if size == "tiny":
+        return BeatsConfig(
+            stem=stem,
+            embed_dim=96,
+            dim=96,
+            ffn_dim=288,
+            layers=3,
+            heads=3,
+            conv_pos=64,
+            max_distance=400,
+            dropout=0.05,
+        )
+    raise ConfigError(f"no encoder size {size!r}", cure="use tiny or base")
+
+
+class UnitsConfig(Strict):
+    """The unit tokenizer: how many units, over features of which width."""
+
+    codebook: int = Field(default=256, gt=1)
+    dim: int = Field(default=96, gt=0)
+
+
+class JudgeConfig(Strict):
+    """The independent judge: a log-mel CNN for the classes it was trained on."""
+
+    task: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    preprocess: Preprocess = Preprocess(fit="loop")
+    mels: int = Field(default=64, gt=7)
+    channels: int = Field(default=32, gt=3)
+    dropout: float = Field(default=0.2, ge=0, lt=1)

@@ -1,0 +1,121 @@
+"""The encoder: its grid, exact masks, gradients, names."""
+
+import pytest
+import torch
+
+from beats.config import BeatsConfig, beats_config
+from beats.encoder import BeatsEncoder, grid_shape
+from beats.layers import position_buckets
+from training.errors import CheckpointError, ConfigError, DataError
+
+
+def build(stem: str) -> BeatsEncoder:
+    torch.manual_seed(0)
+    return BeatsEncoder(beats_config("tiny", stem)).eval()
+
+
+def noise(*samples: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [0.1 * torch.randn(n, generator=generator) for n in samples]
+
+
+STEMS = pytest.mark.parametrize("stem", ["patch", "conv"])
+
+
+@STEMS
+def test_ten_seconds_give_62_by_8(stem):
+    encoder = build(stem)
+    with torch.no_grad():
+        out = encoder.encode(noise(160000)[0][None], torch.tensor([160000]))
+    assert out.features.shape == (1, 62, 8, 96)
+    assert out.columns.tolist() == [62]
+    assert grid_shape(10) == (62, 8)
+    assert grid_shape(4) == (24, 8)
+
+
+@STEMS
+def test_alone_equals_padded(stem):
+    encoder = build(stem)
+    waves = noise(2800, 16333, 40000)
+    lengths = torch.tensor([w.numel() for w in waves])
+    batch = torch.full((3, 41000), 7.0)  # what stands in the padding must not matter
+    for row, wave in zip(batch, waves, strict=True):
+        row[: wave.numel()] = wave
+    with torch.no_grad():
+        together = encoder.encode(batch, lengths)
+        for i, wave in enumerate(waves):
+            alone = encoder.encode(wave[None], lengths[i : i + 1])
+            columns = int(alone.columns[0])
+            assert columns == int(together.columns[i])
+            torch.testing.assert_close(
+                together.features[i, :columns], alone.features[0], atol=1e-5, rtol=1e-5
+            )
+            assert together.features[i, columns:].abs().sum() == 0
+
+
+@STEMS
+def test_every_parameter_gets_a_gradient(stem):
+    encoder = build(stem).train()
+    waves = torch.stack(noise(20000, 20000))
+    features = encoder.encode(waves, torch.tensor([20000, 12000])).features
+    (features * torch.randn(features.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        # softmax does not see a key's bias (the same for every key), so its gradient is zero in theory.
+        if not name.endswith("k_proj.bias"):
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_tiny_size():
+    for stem in ("patch", "conv"):
+        count = sum(p.numel() for p in build(stem).parameters())
+        assert 0.3e6 < count < 0.5e6
+
+
+def test_names_and_shapes_of_the_published_base_size():
+    with torch.device("meta"):
+        encoder = BeatsEncoder(BeatsConfig())
+    shapes = {name: tuple(p.shape) for name, p in encoder.state_dict().items()}
+    assert shapes["patch_embedding.weight"] == (512, 1, 16, 16)
+    assert shapes["post_extract_proj.weight"] == (768, 512)
+    convolution = "encoder.pos_conv.0.parametrizations.weight.original"
+    assert shapes[convolution + "0"] == (1, 1, 128)
+    assert shapes[convolution + "1"] == (768, 48, 128)
+    assert shapes["encoder.relative_attention_bias.weight"] == (320, 12)
+    assert shapes["encoder.layers.11.self_attn.grep_linear.weight"] == (8, 64)
+    assert shapes["encoder.layers.0.self_attn.grep_a"] == (1, 12, 1, 1)
+    assert sum(p.numel() for p in encoder.parameters()) == pytest.approx(90.3e6, rel=0.01)
+
+
+def test_position_buckets():
+    table = position_buckets(1000, 320, 800)
+    assert table.min() == 0
+    assert table.max() == 319
+    assert table[5, 5] == 0
+    assert table[10, 3] == 7  # before: exact
+    assert table[3, 10] == 167  # after: the other half
+    assert table[0, 900] == 319
+
+
+def test_too_short_names_the_cure():
+    encoder = build("patch")
+    with pytest.raises(DataError, match="2800 samples"):
+        encoder.encode(noise(2799)[0][None], torch.tensor([2799]))
+
+
+def test_save_and_load(tmp_path):
+    encoder = build("conv")
+    encoder.save_pretrained(tmp_path / "encoder", half=True)
+    again = BeatsEncoder.from_pretrained(tmp_path / "encoder")
+    wave, length = noise(16000)[0][None], torch.tensor([16000])
+    with torch.no_grad():
+        a, b = encoder.encode(wave, length).features, again.encode(wave, length).features
+    torch.testing.assert_close(a, b, atol=0.05, rtol=0.05)
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        BeatsEncoder.from_pretrained(tmp_path / "encoder")
+
+
+def test_unknown_size():
+    with pytest.raises(ConfigError, match="tiny or base"):
+        beats_config("huge")  # type: ignore[arg-type]
