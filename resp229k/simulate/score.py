@@ -1,0 +1,100 @@
+"""The score of a clip: which sounds stand where, before any of them is heard.
+
+Drawing a score is cheap and separate from rendering, so style can never move an event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from resp229k.clip import Event, EventKind
+from resp229k.tasks import icbhi4_label
+
+PhaseKind = Literal["inspiration", "expiration"]
+CRACKLES = frozenset({"crackle", "fine crackle", "coarse crackle"})
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One inspiration or expiration, seconds from the start of the clip; it may begin or end outside."""
+
+    kind: PhaseKind
+    start: float
+    end: float
+    gain: float  # relative loudness of this breath
+
+
+@dataclass(frozen=True)
+class Breath:
+    """The breath noise: phases and spectral shape.
+
+    ``corner`` (Hz) is where the spectrum starts to fall, ``tilt`` (dB per octave) how fast, for
+    inspiration and expiration; ``body`` scales the formants (1 = adult of 1.7 m); ``loudness`` is
+    the amplitude at the peak of flow, 0 for no breath at all.
+    """
+
+    phases: tuple[Phase, ...]
+    corner: tuple[float, float] = (250.0, 200.0)
+    tilt: tuple[float, float] = (12.0, 14.0)
+    formant_db: float = 4.0
+    body: float = 1.0
+    loudness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Crackles of one phase. All in seconds; ``widths`` initial deflections, ``cycles`` two-cycle durations."""
+
+    kind: EventKind
+    starts: tuple[float, ...]
+    widths: tuple[float, ...]
+    cycles: tuple[float, ...]
+    gains: tuple[float, ...]
+
+    def event(self) -> Event:
+        """From the onset of the first crackle to the end of the last."""
+        ends = [start + length for start, length in zip(self.starts, self.cycles, strict=True)]
+        return Event(kind=self.kind, start=min(self.starts), end=max(ends))
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A wheeze, rhonchus or stridor.
+
+    ``pitches`` (Hz) are the fundamentals at its start, more than one if polyphonic; the pitch
+    glides by ``glide`` octaves; harmonic k has amplitude ``decay`` ** (k - 1).
+    """
+
+    kind: EventKind
+    start: float
+    seconds: float
+    pitches: tuple[float, ...]
+    glide: float
+    decay: float
+    gain: float
+
+    def event(self) -> Event:
+        """Where it sounds."""
+        return Event(kind=self.kind, start=self.start, end=self.start + self.seconds)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Everything that sounds in a clip of ``seconds`` s, apart from its style."""
+
+    seconds: float
+    breath: Breath
+    sounds: tuple[Train | Tone, ...] = ()
+    heart_rate: float = 75.0  # beats per minute
+
+    @property
+    def events(self) -> list[Event]:
+        """Annotations in order of time."""
+        return sorted((sound.event() for sound in self.sounds), key=lambda e: (e.start, e.kind))
+
+    @property
+    def icbhi4(self) -> str:
+        """Four-class label; rhonchi and stridor count as wheeze."""
+        kinds = {sound.kind for sound in self.sounds}
+        return icbhi4_label(bool(kinds & CRACKLES), bool(kinds - CRACKLES))
