@@ -1,0 +1,141 @@
+"""ICBHI 2017: adult and paediatric lung sounds, Coimbra and Thessaloniki (CC0 / free for research).
+
+Layout as published: ``<any folder>/<recording>.txt`` and ``.wav``, where a text line is ``start s,
+end s, crackle 0/1, wheeze 0/1`` of a breathing cycle; diagnosis and demographics beside. A file name
+is ``<patient>_<index>_<place>_<sc|mc>_<device>``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from resp229k.clip import EventKind, Metadata
+from resp229k.sources.recording import Recording, Stretch, number, source_folder
+from resp229k.taxonomy import Reader
+from training.errors import DataError
+
+SOURCE = "icbhi"
+FOLDER = "ICBHI_2017"
+URL = "https://bhichallenge.med.auth.gr"
+NAME = re.compile(r"(?P<patient>\d+)_(?P<index>\w+)_(?P<site>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
+SITES = {
+    "Tc": "trachea",
+    "Al": "left anterior chest",
+    "Ar": "right anterior chest",
+    "Pl": "left posterior chest",
+    "Pr": "right posterior chest",
+    "Ll": "left lateral chest",
+    "Lr": "right lateral chest",
+}
+
+
+def discover(root: Path) -> Iterator[Recording]:
+    """Every annotated recording, sorted by file name; its stretches are breathing cycles.
+
+    Args:
+        root: the folder that holds the patients' tables and the folder of recordings.
+
+    Raises:
+        DataError: no such folder, no annotation in it, a broken patient table, or unknown raw labels.
+    """
+    files = source_folder(root, FOLDER, "**/*_*_*_*_*.txt", URL)
+    # The publisher's own text files match the pattern too, their names do not match the format.
+    named = [(file, match) for file in files if (match := NAME.fullmatch(file.stem))]
+    if not named:
+        raise DataError(
+            "holds no cycle annotation", path=root, cure=f"unpack the published corpus ({URL}) there"
+        )
+    diagnosis = read_diagnosis(root)
+    people = read_demographics(root)
+    reader = Reader(SOURCE)
+    recordings = [_recording(file, match, diagnosis, people, reader) for file, match in named]
+    reader.finish(root)
+    yield from recordings
+
+
+def read_diagnosis(root: Path) -> dict[str, str]:
+    """Patient → raw diagnosis; empty when the publisher's table is not here."""
+    rows = _table(root, "patient_diagnosis.csv", "ICBHI_Challenge_diagnosis.txt", fields=2)
+    return {row[0]: row[1] for row in rows}
+
+
+def read_demographics(root: Path) -> dict[str, dict[str, Any]]:
+    """Patient → metadata fields (age in years, sex, adult BMI, child weight in kg and height in cm).
+
+    Raises:
+        DataError: a value is neither a number nor NA.
+    """
+    people = {}
+    rows = _table(root, "demographic_info.txt", "ICBHI_Challenge_demographic_information.txt", fields=6)
+    for patient, age, sex, bmi, weight, height in rows:
+        try:
+            people[patient] = {
+                "age_years": number(age),
+                "sex": {"F": "female", "M": "male"}.get(sex),
+                "bmi": number(bmi),
+                "weight_kg": number(weight),
+                "height_cm": number(height),
+            }
+        except ValueError as error:
+            raise DataError(f"demographics of patient {patient}: {error}", path=root) from error
+    return people
+
+
+def _table(root: Path, *names: str, fields: int) -> list[list[str]]:
+    """Rows of the first table that is here, without its empty lines (the published one has one) and header."""
+    for name in names:
+        if not (root / name).is_file():
+            continue
+        rows = [
+            re.split(r"[,\s]+", line.strip()) for line in (root / name).read_text("utf-8-sig").splitlines()
+        ]
+        rows = [row for row in rows if row[0].isdigit()]
+        for row in rows:
+            if len(row) != fields:
+                raise DataError(
+                    f"a row has {len(row)} fields, not {fields}: {' '.join(row)}", path=root / name
+                )
+        return rows
+    return []
+
+
+def _recording(
+    file: Path,
+    name: re.Match[str],
+    diagnosis: dict[str, str],
+    people: dict[str, dict[str, Any]],
+    reader: Reader,
+) -> Recording:
+    patient = name["patient"]
+    values: dict[str, Any] = {
+        "source": SOURCE,
+        "recording_id": f"{SOURCE}:{file.stem}",
+        "subject_id": f"{SOURCE}:{patient}",
+        "path": file.with_suffix(".wav"),
+        "device": name["device"],
+    }
+    raw = diagnosis.get(patient)
+    disease = reader.disease(raw) if raw is not None else None
+    try:
+        cycles = [_cycle(line) for line in file.read_text().splitlines() if line.strip()]
+        metadata = Metadata(site=SITES.get(name["site"]), diagnosis=raw, **people.get(patient, {}))
+    except ValueError as error:
+        return Recording(**values, fault=f"{type(error).__name__}: {error}")
+    labels = {"disease16": disease} if disease else {}
+    notes = () if patient in people else ("patient is not in the demographics",)
+    return Recording(**values, stretches=tuple(cycles), labels=labels, metadata=metadata, notes=notes)
+
+
+def _cycle(line: str) -> Stretch:
+    start, end, crackle, wheeze = line.split()
+    if {crackle, wheeze} - {"0", "1"}:
+        raise ValueError(f"crackle and wheeze must be 0 or 1: {line.strip()!r}")
+    kinds: list[EventKind] = []
+    if crackle == "1":
+        kinds.append("crackle")
+    if wheeze == "1":
+        kinds.append("wheeze")
+    return Stretch(start=float(start), end=float(end), kinds=tuple(kinds))

@@ -1,0 +1,125 @@
+"""SPRSound: paediatric lung sounds, Shanghai Children's Medical Center (CC BY 4.0).
+
+Layout as published: ``<part>_json/*.json``, ``<part>_wav/*.wav``, ``Patient Summary/*.csv``. A file
+name is ``<patient>_<age>_<sex: 0 male, 1 female>_<place p1..p4>_<number>``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from resp229k.clip import Metadata
+from resp229k.sources.recording import Recording, Stretch, number, source_folder
+from resp229k.taxonomy import Reader
+
+SOURCE = "sprsound"
+FOLDER = "SPRSound"
+DEVICE = "Yunting II"  # the one stethoscope of the whole collection
+SITES = {
+    "p1": "left posterior chest",
+    "p2": "left lateral chest",
+    "p3": "right posterior chest",
+    "p4": "right lateral chest",
+}
+
+
+def discover(root: Path) -> Iterator[Recording]:
+    """Every annotated recording, sorted by file name.
+
+    Args:
+        root: the ``SPRSound`` folder.
+
+    Raises:
+        DataError: no such folder, no annotation in it, or raw labels that the taxonomy does not know.
+    """
+    files = source_folder(
+        root, FOLDER, "*_json/**/*.json", "https://github.com/SJTU-YONGFU-RESEARCH-GRP/SPRSound"
+    )
+    summary = read_summary(root)
+    reader = Reader(SOURCE)
+    recordings = [_recording(root, file, summary, reader) for file in files]
+    reader.finish(root)
+    yield from recordings
+
+
+def read_summary(root: Path) -> dict[str, dict[str, str]]:
+    """Patient number → its summary row; ``disease`` as refined by the 2024 challenge where it was.
+
+    An absent summary gives no rows: its patients then have no disease.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for file in sorted(root.glob("Patient Summary/*.csv"), key=lambda f: "2024" in f.name or "'24" in f.name):
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            for row in csv.DictReader(handle):
+                merged = rows.setdefault(row["patient_num"].strip(), {})
+                merged.update(row)
+                if row.get("disease_2024"):
+                    merged["disease"] = row["disease_2024"]
+    return rows
+
+
+def _recording(root: Path, file: Path, summary: dict[str, dict[str, str]], reader: Reader) -> Recording:
+    audio = root / file.relative_to(root).parts[0].replace("_json", "_wav") / f"{file.stem}.wav"
+    parts = file.stem.split("_")
+    values: dict[str, Any] = {
+        "source": SOURCE,
+        "recording_id": f"{SOURCE}:{file.stem}",
+        "subject_id": f"{SOURCE}:{parts[0]}",
+        "path": audio,
+        "device": DEVICE,
+    }
+    try:
+        annotation = json.loads(file.read_text())
+        record, events = str(annotation["record_annotation"]), annotation["event_annotation"]
+        stretches = [s for event in events if (s := _stretch(event, reader)) is not None]
+        if len(parts) != 5:
+            raise ValueError(f"the name has {len(parts)} fields, not 5")
+        row = summary.get(parts[0], {})
+        metadata = _metadata(parts, row, record)
+        notes = _notes(metadata, row)
+    except (ValueError, KeyError, TypeError) as error:  # a JSON error is a ValueError
+        return Recording(**values, fault=f"{type(error).__name__}: {error}")
+    labels = {"spr_record": reader.spr_record(record)}
+    if row.get("disease"):
+        labels["disease16"] = reader.disease(row["disease"])
+    known = {task: label for task, label in labels.items() if label is not None}
+    return Recording(**values, stretches=tuple(stretches), labels=known, metadata=metadata, notes=notes)
+
+
+def _stretch(event: dict[str, str], reader: Reader) -> Stretch | None:
+    found = reader.spr_event(str(event["type"]))
+    if found is None:
+        return None
+    label, kinds = found
+    start, end = float(event["start"]) / 1000, float(event["end"]) / 1000  # published in ms
+    return Stretch(start=start, end=end, kinds=kinds, labels={"spr_event": label})
+
+
+def _metadata(parts: list[str], row: dict[str, str], record: str) -> Metadata:
+    # The name's age is that of the recording's day, the summary's that of the admission.
+    return Metadata.model_validate(
+        {
+            "age_years": number(parts[1]),
+            "sex": {"0": "male", "1": "female"}.get(parts[2]),
+            "site": SITES.get(parts[3]),
+            "diagnosis": row.get("disease") or None,
+            "findings": record,
+        }
+    )
+
+
+def _notes(metadata: Metadata, row: dict[str, str]) -> tuple[str, ...]:
+    notes = []
+    age = number(row.get("age"))
+    if age is not None and metadata.age_years is not None and age != metadata.age_years:
+        notes.append("age in the file name differs from the summary")
+    sex = {"M": "male", "F": "female"}.get((row.get("gender") or "").strip())
+    if sex and metadata.sex and sex != metadata.sex:
+        notes.append("sex in the file name differs from the summary")
+    if not row:
+        notes.append("patient is not in the summary")
+    return tuple(notes)
