@@ -29,7 +29,7 @@ class FitConfig(Strict):
         deepspeed: a DeepSpeed JSON, or the name of a shipped one (``zero1``, ``zero3``).
     """
 
-    steps: int = Field(gt=0)
+    steps: int = Field(default=400, gt=0)
     batch_size: int = Field(default=16, gt=0)
     accumulate: int = Field(default=1, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -215,6 +215,8 @@ try:
 except NonFiniteError as error:
     record = {{"error": str(error)}}
 (out / f"rank{{rank}}.json").write_text(json.dumps(record))
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
