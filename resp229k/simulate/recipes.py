@@ -38,14 +38,14 @@ class Habit:
 
 
 # Timing of crackles: fine ones late in inspiration, coarse ones early in inspiration and in expiration.
-FINE = Habit("fine crackle", 1.0, 0.95, 0.03, (0.5, 1.0), (1.2, 5.0), density=(8.0, 24.0))
-COARSE = Habit("coarse crackle", 1.0, 0.8, 0.45, (0.0, 0.5), (1.5, 6.0), density=(4.0, 12.0))
+FINE = Habit("fine crackle", 1.0, 0.95, 0.03, (0.5, 1.0), (2.5, 9.0), density=(8.0, 24.0))
+COARSE = Habit("coarse crackle", 1.0, 0.8, 0.45, (0.0, 0.5), (2.5, 9.0), density=(4.0, 12.0))
 WHEEZE = Habit(
-    "wheeze", 1.0, 0.15, 0.9, (0.05, 1.0), (0.25, 1.6), pitch=(150.0, 800.0), seconds=(0.15, 1.2), voices=2
+    "wheeze", 1.0, 0.15, 0.9, (0.05, 1.0), (0.5, 2.5), pitch=(150.0, 800.0), seconds=(0.15, 1.2), voices=2
 )
-RHONCHUS = Habit("rhonchus", 1.0, 0.35, 0.8, (0.0, 0.9), (0.6, 2.5), pitch=(80.0, 175.0), seconds=(0.15, 0.9))
+RHONCHUS = Habit("rhonchus", 1.0, 0.35, 0.8, (0.0, 0.9), (0.9, 3.5), pitch=(80.0, 175.0), seconds=(0.15, 0.9))
 STRIDOR = Habit(
-    "stridor", 1.0, 0.95, 0.05, (0.05, 0.95), (0.3, 1.8), pitch=(520.0, 950.0), seconds=(0.25, 1.0)
+    "stridor", 1.0, 0.95, 0.05, (0.05, 0.95), (0.5, 2.5), pitch=(520.0, 950.0), seconds=(0.25, 1.0)
 )
 
 GENERIC: dict[str, Habit] = {habit.kind: habit for habit in (FINE, COARSE, WHEEZE, RHONCHUS, STRIDOR)}
@@ -81,7 +81,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "Asthma": Recipe(
         habits=(
-            replace(WHEEZE, chance=0.82, pitch=(260.0, 850.0), voices=3, seconds=(0.3, 1.4)),
+            replace(WHEEZE, chance=0.88, pitch=(260.0, 850.0), voices=3, seconds=(0.3, 1.4)),
             replace(RHONCHUS, chance=0.15),
             replace(COARSE, chance=0.1, density=(2.0, 6.0)),
             replace(STRIDOR, chance=0.04),
@@ -92,9 +92,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "COPD": Recipe(
         habits=(
-            replace(RHONCHUS, chance=0.6),
-            replace(WHEEZE, chance=0.4, pitch=(130.0, 420.0), voices=1),
-            replace(COARSE, chance=0.45, density=(2.0, 7.0), window=(0.0, 0.4)),
+            replace(RHONCHUS, chance=0.75),
+            replace(WHEEZE, chance=0.35, pitch=(130.0, 420.0), voices=1),
+            replace(COARSE, chance=0.5, density=(2.0, 7.0), window=(0.0, 0.4)),
             replace(FINE, chance=0.05),
         ),
         child=0.3,
@@ -104,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "Pneumonia": Recipe(
         habits=(
-            replace(COARSE, chance=0.75, density=(6.0, 14.0), window=(0.1, 0.7)),
+            replace(COARSE, chance=0.85, density=(6.0, 14.0), window=(0.1, 0.7)),
             replace(FINE, chance=0.3, density=(6.0, 14.0)),
             replace(RHONCHUS, chance=0.15),
             replace(WHEEZE, chance=0.1),
@@ -116,9 +116,9 @@ RECIPES: dict[str, Recipe] = {
     "Bronchiolitis": Recipe(
         habits=(
             replace(
-                WHEEZE, chance=0.65, pitch=(300.0, 900.0), seconds=(0.12, 0.6), inspiration=0.35, voices=1
+                WHEEZE, chance=0.8, pitch=(300.0, 900.0), seconds=(0.12, 0.6), inspiration=0.35, voices=1
             ),
-            replace(FINE, chance=0.6, density=(6.0, 16.0), window=(0.3, 1.0), expiration=0.25),
+            replace(FINE, chance=0.7, density=(6.0, 16.0), window=(0.3, 1.0), expiration=0.25),
             replace(COARSE, chance=0.2),
             replace(RHONCHUS, chance=0.15),
             replace(STRIDOR, chance=0.06),
@@ -129,7 +129,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "Pulmonary Fibrosis": Recipe(
         habits=(
-            replace(FINE, chance=0.88, density=(12.0, 28.0)),
+            replace(FINE, chance=0.92, density=(12.0, 28.0)),
             replace(COARSE, chance=0.1),
             replace(WHEEZE, chance=0.06),
             replace(RHONCHUS, chance=0.05),

@@ -28,14 +28,14 @@ class Placement(Strict):
 def source_style(source: str) -> Style:
     """The style of a source, drawn from its name alone."""
     rng = stream("style", source)
-    steps = rng.normal(0.0, 4.0, len(EQ_KNOTS))
+    steps = rng.normal(0.0, 3.0, len(EQ_KNOTS))
     eq = np.clip(np.cumsum(steps) - np.cumsum(steps).mean(), -18.0, 18.0)
     return Style(
         source=source,
         device=f"simulated recorder {source}",
         sample_rate=int(rng.choice(RATES, p=(0.25, 0.25, 0.2, 0.3))),
         eq=tuple(round(float(value), 2) for value in eq),
-        noise_db=round(between(rng, (-34.0, -12.0)), 2),
+        noise_db=round(between(rng, (-38.0, -18.0)), 2),
         noise_tilt=round(between(rng, (-6.0, 0.0)), 2),
         room_seconds=round(between(rng, (0.04, 0.25)), 3),
         room_wet=round(between(rng, (0.0, 0.35)), 3),
