@@ -112,7 +112,7 @@ def _event_jobs(n: int, seed: int, seconds: float, subjects_per_source: int) -> 
 def _make(jobs: Sequence[Job], folder: Path, what: dict[str, Any], workers: int) -> Corpus:
     wanted = digest(what)
     if (folder / RECORD).is_file():
-        if read_json(folder / RECORD)["digest"] == wanted:
+        if read_json(folder / RECORD).get("digest") == wanted:
             return Corpus.open(folder)
         raise DataError(
             "holds a corpus of another config", path=folder, cure="delete it or name another folder"
