@@ -1,0 +1,112 @@
+"""The acoustic codec: waveform ↔ frames. The default is a log-mel with Griffin-Lim, which needs no weights."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from generator.config import CodecConfig
+from resp229k.audio import RATE
+from training.errors import AudioError
+
+
+class Codec(Protocol):
+    """What the flow decoder needs: ``encode`` and ``decode`` between waves and frames."""
+
+    config: CodecConfig
+
+    def encode(self, wave: np.ndarray) -> np.ndarray:
+        """Wave ``(N,)`` → normalised frames ``(L, M)``."""
+        ...
+
+    def decode(self, frames: np.ndarray, *, samples: int | None = None, seed: int = 0) -> np.ndarray:
+        """Normalised frames ``(L, M)`` → wave ``(N,)``."""
+        ...
+
+
+def level(wave: np.ndarray) -> float:
+    """Root mean square of a wave.
+
+    Raises:
+        AudioError: the wave is empty or silent, so that it has no level to normalise by.
+    """
+    rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))) if wave.size else 0.0
+    if rms < 1e-7:
+        raise AudioError("the wave is empty or silent", cure="choose a recording that holds sound")
+    return rms
+
+
+@lru_cache(maxsize=4)
+def _filters(n_fft: int, mels: int, fmax: float) -> np.ndarray:
+    """Slaney mel filters ``(M, n_fft / 2 + 1)``."""
+    import librosa  # slow to import, and only needed once audio is touched
+
+    return librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=mels, fmax=fmax).astype(np.float32)
+
+
+class MelCodec:
+    """Log-mel frames; inversion by the filters' pseudo-inverse and Griffin-Lim.
+
+    A wave is brought to a fixed level first, so that frames speak of sound and not of gain; whoever
+    decodes sets the level it wants.
+    """
+
+    def __init__(self, config: CodecConfig | None = None):
+        self.config = config or CodecConfig()
+
+    @cached_property
+    def filters(self) -> np.ndarray:
+        """Mel filters ``(M, bins)``."""
+        return _filters(self.config.n_fft, self.config.mels, self.config.fmax)
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """Pseudo-inverse of the filters ``(bins, M)``."""
+        return np.linalg.pinv(self.filters)
+
+    def length(self, samples: int) -> int:
+        """Frames of a wave with ``samples`` samples."""
+        return -(-samples // self.config.hop)
+
+    def encode(self, wave: np.ndarray) -> np.ndarray:
+        """Wave ``(N,)`` at 16 kHz → normalised log-mel ``(L, M)`` float32, ``L = ceil(N / hop)``.
+
+        Frame ``l`` is centred at sample ``l · hop``.
+
+        Raises:
+            AudioError: the wave is empty or silent.
+        """
+        import librosa
+
+        c = self.config
+        spectrum = librosa.stft(
+            wave / level(wave) * c.rms, n_fft=c.n_fft, hop_length=c.hop, pad_mode="constant"
+        )
+        mel = self.filters @ np.abs(spectrum[:, : self.length(wave.size)])
+        return ((np.log(np.maximum(mel, c.floor)).T - c.mean) / c.std).astype(np.float32)
+
+    def decode(self, frames: np.ndarray, *, samples: int | None = None, seed: int = 0) -> np.ndarray:
+        """Normalised log-mel ``(L, M)`` → wave float32, cut to ``samples`` (default ``L · hop``).
+
+        ``seed`` sets Griffin-Lim's first phases, so that a clip can be made again.
+        """
+        import librosa
+
+        c = self.config
+        # Ten natural-log units above the loudest real frame is a broken prediction, not sound:
+        # bounding it keeps one bad cell from scaling the whole clip to silence.
+        mel = np.exp(np.clip(frames.astype(np.float64) * c.std + c.mean, np.log(c.floor), c.ceiling))
+        # Analysis of L whole hops has one more frame, centred on the end.
+        magnitude = np.maximum(self.inverse @ np.concatenate([mel, mel[-1:]]).T, 0.0)
+        wave = librosa.griffinlim(
+            magnitude,
+            n_iter=c.iterations,
+            hop_length=c.hop,
+            n_fft=c.n_fft,
+            length=frames.shape[0] * c.hop,
+            pad_mode="constant",
+            random_state=seed,
+        )
+        return wave[:samples].astype(np.float32)

@@ -1,0 +1,128 @@
+"""Configs of the generator. This module imports no torch, so that the command line can read it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from resp229k.audio import Preprocess
+from training.config import Strict
+from training.fitconfig import FitConfig
+
+
+class CodecConfig(Strict):
+    """Log-mel and Griffin-Lim. Eight hops of 320 samples are one 160 ms column of the unit grid."""
+
+    n_fft: int = Field(default=1024, gt=0)  # samples
+    hop: int = Field(default=320, gt=0)  # samples
+    mels: int = Field(default=80, gt=0)
+    fmax: float = Field(default=8000.0, gt=0, le=8000.0)  # Hz
+    rms: float = Field(default=0.05, gt=0)  # every wave is brought to this level before the mel
+    floor: float = Field(default=1e-4, gt=0)  # magnitudes below it are noise of the decoder's making
+    ceiling: float = 5.0  # log magnitude
+    mean: float = -3.5  # of the log-mel, so that frames are about standard normal
+    std: float = Field(default=2.5, gt=0)
+    iterations: int = Field(default=16, ge=1)  # of Griffin-Lim
+
+
+class MLLMSize(Strict):
+    """What a user chooses about the Resp-MLLM."""
+
+    hidden: int = Field(default=128, gt=0)
+    layers: int = Field(default=3, gt=0)
+    heads: int = Field(default=4, gt=0)
+    kv_heads: int = Field(default=2, gt=0)
+    intermediate: int = Field(default=384, gt=0)
+    style_tokens: int = Field(default=8, gt=0)  # K of the paper
+    unit_mask: float = Field(default=0.1, ge=0, lt=1)  # share of unit inputs hidden in training
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden % self.heads or self.heads % self.kv_heads:
+            raise ValueError(
+                f"hidden {self.hidden}, heads {self.heads}, kv_heads {self.kv_heads}: each must divide the last"
+            )
+        return self
+
+
+class FlowSize(Strict):
+    """What a user chooses about the flow decoder."""
+
+    dim: int = Field(default=160, gt=0)
+    layers: int = Field(default=4, gt=0)
+    heads: int = Field(default=4, gt=0)
+    unit_dim: int = Field(default=32, gt=0)
+    unguided: float = Field(default=0.15, gt=0, lt=1)  # share of training clips without content and label
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.dim % (4 * self.heads):
+            raise ValueError(f"dim {self.dim} must be a multiple of 4 x heads ({self.heads})")
+        return self
+
+
+class Grounding(Strict):
+    """What the data decide: the labels, the unit grid, and how clips were prepared."""
+
+    labels: dict[str, tuple[str, ...]] = Field(min_length=1)  # task -> classes that were trained
+    feature_dim: int = Field(gt=0)  # D of the encoder's features
+    rows: int = Field(gt=0)  # F of the grid
+    columns: int = Field(gt=0)  # longest trained T of the grid
+    codebook: int = Field(gt=1)
+    preprocess: Preprocess = Preprocess()
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """All trained (task, label) pairs, in order."""
+        return [(task, label) for task, names in self.labels.items() for label in names]
+
+
+class MLLMConfig(MLLMSize, Grounding):
+    """Everything that defines a Resp-MLLM."""
+
+
+class FlowConfig(FlowSize, Grounding):
+    """Everything that defines a flow decoder."""
+
+    codec: CodecConfig = CodecConfig()
+
+
+class DrawConfig(Strict):
+    """How training pairs of (target clip, style reference) are drawn."""
+
+    splits: tuple[str, ...] = ("pretrain", "train")
+    valid: str = "select"
+    valid_clips: int = Field(default=256, gt=0)
+    balance: float = Field(default=0.5, ge=0, le=1)  # 1: natural class counts, 0: equal classes
+    # A subject's other clips mostly share the target's disease, so that a style taken from them alone
+    # would carry the label; the rest of the references share only source and device.
+    same_subject: float = Field(default=0.5, ge=0, le=1)
+
+
+class GeneratorPretrainConfig(Strict):
+    """Training of both networks."""
+
+    tasks: tuple[str, ...] = ("disease16", "icbhi4")
+    codebook: int = Field(default=256, gt=1)
+    preprocess: Preprocess = Preprocess()
+    codec: CodecConfig = CodecConfig()
+    mllm: MLLMSize = MLLMSize()
+    flow: FlowSize = FlowSize()
+    draw: DrawConfig = DrawConfig()
+    mllm_fit: FitConfig = FitConfig(steps=600, batch_size=32, learning_rate=2e-3, eval_every=200)
+    flow_fit: FitConfig = FitConfig(steps=800, batch_size=32, learning_rate=1e-3, eval_every=400)
+    seed: int = 0
+    half: bool = True  # store fp16
+
+
+class SampleConfig(Strict):
+    """How clips are drawn from trained networks."""
+
+    temperature: float = Field(default=0.9, gt=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    steps: int = Field(default=4, ge=1)
+    method: Literal["euler", "midpoint"] = "midpoint"
+    guidance: float = Field(default=2.0, ge=0)  # 1: plain conditional field
+    sway: float = Field(default=0.0, ge=-1, le=1)  # negative: more steps near the noise
+    batch: int = Field(default=32, ge=1)

@@ -1,0 +1,251 @@
+"""Training pairs of the generator: a target clip and the recording that lends it its style."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from generator.codec import MelCodec
+from generator.config import DrawConfig, GeneratorPretrainConfig
+from generator.decoder import FlowDecoder
+from generator.mllm import RespMLLM
+from resp229k.audio import Preprocess, prepare
+from resp229k.clip import Clip
+from resp229k.corpus import Corpus
+from resp229k.tasks import get_task
+from training.errors import ConfigError, DataError
+
+
+class Store(Protocol):
+    """Cached features and units, by clip id."""
+
+    def features(self, clip_id: str) -> np.ndarray:
+        """``(T, F, D)``."""
+        ...
+
+    def units(self, clip_id: str) -> np.ndarray:
+        """``(T, F)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A clip to learn, under one of its labels."""
+
+    clip: Clip
+    corpus: Corpus
+    task: str
+    label: str
+
+
+class Targets:
+    """All targets of some splits and tasks, and the references each may take its style from.
+
+    Args:
+        corpora: where the clips are.
+        tasks: labels to learn; a clip with labels of two tasks is two targets.
+        splits: of the clips.
+        draw: how references are chosen.
+
+    Raises:
+        DataError: fewer than two clips, so that there is no reference that is not the target.
+    """
+
+    def __init__(
+        self, corpora: Sequence[Corpus], tasks: Sequence[str], splits: Sequence[str], draw: DrawConfig
+    ):
+        self.draw = draw
+        found = [(clip, corpus) for corpus in corpora for clip in corpus.clips if clip.split in splits]
+        self.items = [
+            Target(clip, corpus, task, clip.labels[task])
+            for task in tasks
+            for clip, corpus in found
+            if task in clip.labels
+        ]
+        clips = {item.clip.clip_id: (item.clip, item.corpus) for item in self.items}
+        if len(clips) < 2:
+            raise DataError(
+                f"{len(clips)} clips of {', '.join(tasks)} in {', '.join(splits)}: a target needs another clip "
+                "for its style",
+                cure="give corpora with labels of these tasks",
+            )
+        self.clips = list(clips.values())
+        self.pools: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
+        for index, (clip, _) in enumerate(self.clips):
+            for key in self._keys(clip):
+                self.pools[key].append(index)
+
+    @staticmethod
+    def _keys(clip: Clip) -> list[tuple[str | None, ...]]:
+        """Pools of a clip, nearest style first."""
+        return [
+            ("subject", clip.subject_id),
+            ("device", clip.source, clip.device),
+            ("source", clip.source),
+            (),
+        ]
+
+    def reference(self, target: Clip, rng: np.random.Generator) -> tuple[Clip, Corpus]:
+        """Another clip of the same subject, or of the same device, source, corpus: never the target."""
+        keys = self._keys(target)
+        if rng.random() >= self.draw.same_subject:
+            keys = [*keys[1:], keys[0]]
+        for key in keys:
+            pool = [i for i in self.pools[key] if self.clips[i][0].clip_id != target.clip_id]
+            if pool:
+                return self.clips[pool[int(rng.integers(len(pool)))]]
+        raise DataError(f"no clip but {target.clip_id} itself could lend its style")
+
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Task → classes that occur, in the task's order."""
+        found = {(item.task, item.label) for item in self.items}
+        return {
+            task: tuple(name for name in get_task(task).classes if (task, name) in found)
+            for task in dict.fromkeys(item.task for item in self.items)
+        }
+
+    def weights(self) -> np.ndarray:
+        """Sampling weights ``(N,)``: a class with n clips has weight n ** balance; tasks are equal."""
+        counts = Counter((item.task, item.label) for item in self.items)
+        mass = {key: count**self.draw.balance for key, count in counts.items()}
+        task_mass: Counter[str] = Counter()
+        for (task, _), value in mass.items():
+            task_mass[task] += value  # type: ignore[assignment]
+        return np.array(
+            [
+                mass[item.task, item.label] / counts[item.task, item.label] / task_mass[item.task]
+                for item in self.items
+            ]
+        )
+
+    @property
+    def subjects(self) -> set[str]:
+        """Subjects of all clips, references included."""
+        return {clip.subject_id for clip, _ in self.clips}
+
+
+class Mels:
+    """Frames of clips, computed at first use and kept as fp16 (a 4 s clip takes 32 kB)."""
+
+    def __init__(self, codec: MelCodec, preprocess: Preprocess):
+        self.codec, self.preprocess = codec, preprocess
+        self.kept: dict[str, np.ndarray] = {}
+
+    def __call__(self, clip: Clip, corpus: Corpus) -> np.ndarray:
+        """Normalised frames ``(L, M)``."""
+        if clip.clip_id not in self.kept:
+            wave = prepare(corpus.audio(clip), self.preprocess)
+            self.kept[clip.clip_id] = self.codec.encode(wave).astype(np.float16)
+        return self.kept[clip.clip_id]
+
+
+def spectrum_of(mel: np.ndarray) -> np.ndarray:
+    """Mean and deviation over time ``(2 M,)`` of frames ``(L, M)``."""
+    mel = mel.astype(np.float32)
+    return np.concatenate([mel.mean(0), mel.std(0)])
+
+
+class UnitPairs:
+    """Samples for the Resp-MLLM: prompt text, a reference's features, the target's units."""
+
+    def __init__(self, targets: Targets, store: Store, model: RespMLLM):
+        self.targets, self.store, self.model = targets, store, model
+
+    def __len__(self) -> int:
+        return len(self.targets.items)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        target = self.targets.items[index]
+        reference, _ = self.targets.reference(target.clip, _generator())
+        return {
+            "text": self.model.text.ids(target.task, target.label),
+            "features": _float(self.store.features(reference.clip_id)),
+            "units": _units(self.store, target.clip, self.model.config.codebook),
+        }
+
+
+class MelPairs:
+    """Samples for the flow decoder: the target's units and mel, a reference's features and spectrum."""
+
+    def __init__(self, targets: Targets, store: Store, model: FlowDecoder, mels: Mels):
+        self.targets, self.store, self.model, self.mels = targets, store, model, mels
+
+    def __len__(self) -> int:
+        return len(self.targets.items)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        target = self.targets.items[index]
+        reference, corpus = self.targets.reference(target.clip, _generator())
+        return {
+            "label": torch.tensor(self.model.label_index(target.task, target.label)),
+            "features": _float(self.store.features(reference.clip_id)),
+            "spectrum": torch.from_numpy(spectrum_of(self.mels(reference, corpus))),
+            "units": _units(self.store, target.clip, self.model.config.codebook),
+            "mel": _float(self.mels(target.clip, target.corpus)),
+        }
+
+
+class First:
+    """The first samples of a dataset, evenly spread over it: a validation set of bounded cost."""
+
+    def __init__(self, dataset: Any, size: int):
+        self.dataset = dataset
+        self.places = np.linspace(0, len(dataset) - 1, min(size, len(dataset))).round().astype(int)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(self.places[index])]
+
+
+LENGTHS = {"features": "feature_columns", "units": "columns", "mel": "frames"}
+
+
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Join samples: sequences are padded with zeros, and their lengths stand beside them."""
+    batch: dict[str, Tensor] = {}
+    for name in samples[0]:
+        values = [sample[name] for sample in samples]
+        if name in LENGTHS:
+            batch[name] = pad_sequence(values, batch_first=True)
+            batch[LENGTHS[name]] = torch.tensor([len(value) for value in values])
+        else:
+            batch[name] = torch.stack(values)
+    return batch
+
+
+def unigram_entropy(targets: Targets, store: Store, config: GeneratorPretrainConfig, valid: Any) -> float:
+    """Nats per unit on ``valid`` of the units' frequencies in training: what a language model must beat."""
+    counts = np.ones(config.codebook)
+    for clip, _ in targets.clips:
+        counts += np.bincount(store.units(clip.clip_id).ravel(), minlength=config.codebook)
+    information = -np.log(counts / counts.sum())
+    seen = [valid[index]["units"].numpy().ravel() for index in range(len(valid))]
+    return float(information[np.concatenate(seen)].mean())
+
+
+def _generator() -> np.random.Generator:
+    """A generator that follows torch's global seed, which training sets for every batch."""
+    return np.random.default_rng(int(torch.randint(2**62, (1,))))
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(array, dtype=np.float32))
+
+
+def _units(store: Store, clip: Clip, codebook: int) -> Tensor:
+    units = torch.from_numpy(np.asarray(store.units(clip.clip_id), dtype=np.int64))
+    if int(units.max()) >= codebook:
+        raise ConfigError(
+            f"clip {clip.clip_id} has unit {int(units.max())}, outside a codebook of {codebook}",
+            cure="set codebook to the tokenizer's",
+        )
+    return units

@@ -1,0 +1,109 @@
+"""Diffusion transformer: one token per mel frame, adaLN-Zero, rotary positions, length masks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def timestep_embedding(t: Tensor, dim: int) -> Tensor:
+    """Sinusoids ``(B, dim)`` of flow times ``(B,)`` in [0, 1], scaled by 1000 so that they spread."""
+    half = dim // 2
+    rates = torch.exp(-math.log(10_000.0) * torch.arange(half, device=t.device) / half)
+    angles = 1000.0 * t[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def rotary(size: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines ``(size, dim / 2)`` of rotary positions."""
+    rates = 10_000.0 ** (-torch.arange(0, dim, 2, device=device) / dim)
+    angles = torch.arange(size, device=device)[:, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn ``(B, H, L, d)`` by its positions."""
+    cos, sin = turn
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each scaled, shifted and gated by the condition vector (adaLN-Zero)."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)  # adaLN's shift already is a bias
+        self.out = nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim)
+        )
+        self.modulation = nn.Linear(dim, 6 * dim)
+
+    def forward(self, x: Tensor, vector: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """``x (B, L, d)``, condition ``(B, d)``, key mask ``(B, 1, 1, L)`` → ``(B, L, d)``."""
+        shift, scale, gate, shift2, scale2, gate2 = self.modulation(vector)[:, None].chunk(6, dim=-1)
+        y = self.norm(x) * (1 + scale) + shift
+        q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in self.qkv(y).chunk(3, dim=-1))
+        y = functional.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v, attn_mask=mask)
+        x = x + gate * self.out(y.transpose(1, 2).flatten(2))
+        return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
+
+
+class DiT(nn.Module):
+    """Backbone of the flow: noisy frames and their condition → two values per mel cell.
+
+    Args:
+        mels: M.
+        dim: width.
+        layers: blocks.
+        heads: attention heads.
+    """
+
+    def __init__(self, mels: int, dim: int, layers: int, heads: int):
+        super().__init__()
+        self.dim, self.heads = dim, heads
+        self.enter = nn.Linear(mels, dim)
+        self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
+        self.modulation = nn.Linear(dim, 2 * dim)
+        self.leave = nn.Linear(dim, 2 * mels)
+        self.zero_init()
+
+    def zero_init(self) -> None:
+        """Start as the identity: gates, shifts, scales and the outputs are zero."""
+        for layer in (self.leave, *(m for name, m in self.named_modules() if name.endswith("modulation"))):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, x: Tensor, t: Tensor, content: Tensor, vector: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Predict.
+
+        Args:
+            x: noisy frames ``(B, L, M)``.
+            t: flow times ``(B,)``.
+            content: per-frame condition ``(B, L, dim)``.
+            vector: per-clip condition ``(B, dim)``.
+            mask: real frames ``(B, L)``.
+
+        Returns:
+            mean and raw deviation, ``(B, L, M)`` each; zero on padding.
+        """
+        vector = functional.silu(vector + self.time(timestep_embedding(t, self.dim)))
+        turn = rotary(x.shape[1], self.dim // self.heads, x.device)
+        keys = mask[:, None, None, :]
+        y = self.enter(x) + content
+        for block in self.blocks:
+            y = block(y, vector, keys, turn)
+        shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
+        out = self.leave(self.norm(y) * (1 + scale) + shift) * mask[..., None]
+        mean, raw = out.chunk(2, dim=-1)
+        return mean, raw

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from generator_fixtures import CODEBOOK, DIM, LABELS, ROWS
+
+from generator.config import MLLMConfig
+from generator.mllm import RespMLLM, nucleus
+from generator.prompt import PromptText
+from training.errors import DataError
+
+
+def batch(model: RespMLLM, columns: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    size, longest = len(columns), max(columns)
+    texts = [model.text.ids(*pair) for pair in model.config.pairs]
+    units = torch.randint(CODEBOOK, (size, longest, ROWS), generator=g)
+    features = torch.randn(size, longest + 1, ROWS, DIM, generator=g)
+    return {
+        "text": torch.stack([texts[i % len(texts)] for i in range(size)]),
+        "features": features,
+        "feature_columns": torch.tensor(columns) + 1,
+        "units": units,
+        "columns": torch.tensor(columns),
+    }
+
+
+def single(values: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
+    """Clip i alone, unpadded."""
+    alone = {name: value[i : i + 1] for name, value in values.items()}
+    alone["features"] = alone["features"][:, : int(alone["feature_columns"])]
+    alone["units"] = alone["units"][:, : int(alone["columns"])]
+    return alone
+
+
+def test_a_clip_has_the_same_loss_alone_and_padded_in_a_batch(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).eval()
+    values = batch(model, [2, 5, 3, 4])
+    together = model(**values)
+    values["units"][0, 2:] = 7  # what stands on padding does not matter
+    values["features"][0, 3:] = 1e3
+    assert torch.allclose(model(**values).nll, together.nll, atol=1e-4)
+    for i in range(4):
+        alone = model(**single(values, i))
+        assert torch.allclose(alone.nll[0], together.nll[i], atol=1e-3)
+        count = int(values["columns"][i]) * ROWS + 1
+        logits = model.logits(**values)[i, :count]
+        assert torch.allclose(model.logits(**single(values, i))[0], logits, atol=1e-4)
+
+
+def test_every_parameter_gets_a_gradient(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).train()
+    model(**batch(model, [3, 5, 4, 5])).loss.backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_unit_inputs_are_masked_in_training_only(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config.model_copy(update={"unit_mask": 0.5}))
+    values = batch(model, [5, 5])
+    seen = []
+    model.unit.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
+    model.eval()(**values)
+    assert not (seen[-1] == model.mask).any()
+    model.train()(**values)
+    share = (seen[-1][:, 1:] == model.mask).float().mean()
+    assert 0.3 < share < 0.7
+    assert (seen[-1][:, 0] == model.start).all()
+
+
+def test_sampling_follows_the_uniforms_and_nothing_else(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).eval()
+    values = batch(model, [4, 5, 3])
+    prompt = {k: values[k] for k in ("text", "features", "feature_columns")}
+    uniforms = torch.rand(3, 5 * ROWS)
+    together = model.sample(**prompt, uniforms=uniforms, top_p=0.9)
+    assert together.shape == (3, 5, ROWS)
+    assert int(together.max()) < CODEBOOK
+    for i in range(3):
+        alone = single(values, i)
+        drawn = model.sample(
+            **{k: alone[k] for k in prompt}, uniforms=uniforms[i : i + 1, : 2 * ROWS], top_p=0.9
+        )
+        assert torch.equal(drawn[0], together[i, :2])
+    other = model.sample(**prompt, uniforms=torch.rand(3, 5 * ROWS), top_p=0.9)
+    assert not torch.equal(other, together)
+
+
+def test_cached_sampling_agrees_with_the_full_forward(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).eval()
+    values = batch(model, [5, 5])
+    prompt = {k: values[k] for k in ("text", "features", "feature_columns")}
+    # The nucleus of one class is greedy decoding, which the uncached forward must reproduce.
+    drawn = model.sample(**prompt, uniforms=torch.rand(2, 5 * ROWS), top_p=1e-6)
+    logits = model.logits(**prompt, units=drawn, columns=torch.tensor([5, 5]))
+    assert torch.equal(logits[:, :-1, :CODEBOOK].argmax(-1), drawn.flatten(1))
+
+
+def test_nucleus_draws_with_the_right_frequencies() -> None:
+    p = torch.tensor([0.1, 0.5, 0.3, 0.1])
+    u = (torch.arange(1000) + 0.5) / 1000
+    drawn = nucleus(p.log().expand(1000, -1), u, 1.0)
+    assert torch.allclose(torch.bincount(drawn, minlength=4) / 1000, p, atol=2e-3)
+    kept = nucleus(p.log().expand(1000, -1), u, 0.6)
+    assert torch.allclose(
+        torch.bincount(kept, minlength=4) / 1000, torch.tensor([0, 0.625, 0.375, 0]), atol=2e-3
+    )
+
+
+def test_save_and_load(mllm_config: MLLMConfig, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).eval()
+    model.save_pretrained(tmp_path / "mllm")
+    again = RespMLLM.from_pretrained(tmp_path / "mllm")
+    values = batch(model, [3, 5])
+    assert torch.equal(model(**values).nll, again(**values).nll)
+
+
+def test_unknown_labels_and_long_grids_are_refused(mllm_config: MLLMConfig) -> None:
+    model = RespMLLM(mllm_config).eval()
+    with pytest.raises(DataError, match="Control, Pulmonary Fibrosis"):
+        model.text.ids("disease16", "Asthma")
+    with pytest.raises(DataError, match="trained tasks: disease16, icbhi4"):
+        model.text.ids("covid", "positive")
+    with pytest.raises(DataError, match="6 columns"):
+        model(**batch(model, [6]))
+    values = batch(model, [5])
+    with pytest.raises(DataError, match="48 units"):
+        model.sample(values["text"], values["features"], values["feature_columns"], torch.rand(1, 48))
+
+
+def test_labels_share_words_and_have_one_length() -> None:
+    text = PromptText(LABELS)
+    ids = [text.ids(task, label) for task, names in LABELS.items() for label in names]
+    assert {len(i) for i in ids} == {text.places}
+    assert len({tuple(i.tolist()) for i in ids}) == 4
+    assert all(int(i.max()) < text.size for i in ids)
