@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
+from resp229k.buildconfig import PROTOCOLS, BuildConfig
 from resp229k.clip import Clip
 from resp229k.convert import Converted, convert
 from resp229k.corpus import Corpus
@@ -27,44 +26,12 @@ from resp229k.sources import icbhi, sprsound
 from resp229k.sources.recording import Recording
 from resp229k.splits import pretrain_subjects, split_subjects, subject_weights
 from resp229k.taxonomy import VERSION
-from training.config import Strict, expand
+from training.config import expand
 from training.errors import DataError
 from training.files import digest, new_folder, read_json, write_json
 from training.progress import track
 
-Protocol = Literal["spr2icbhi", "icbhi2spr", "subject", "pretrain"]
-
 ADAPTERS = {"sprsound": sprsound, "icbhi": icbhi}
-HALVES = {"train": 0.6, "select": 0.2, "plan": 0.2}
-WITHIN = {"train": 0.6, "select": 0.1, "plan": 0.1, "test": 0.2}
-# protocol → source → fractions of its subjects
-PROTOCOLS: dict[Protocol, dict[str, dict[str, float]]] = {
-    "spr2icbhi": {"sprsound": HALVES, "icbhi": {"test": 1.0}},
-    "icbhi2spr": {"icbhi": HALVES, "sprsound": {"test": 1.0}},
-    "subject": {"sprsound": WITHIN, "icbhi": WITHIN},
-    "pretrain": {"sprsound": {"pretrain": 1.0}},
-}
-
-
-class BuildConfig(Strict):
-    """What to build.
-
-    Attributes:
-        protocol: ``spr2icbhi`` and ``icbhi2spr`` test on the other source; ``subject`` splits each
-            source within itself; ``pretrain`` is the committed pre-training subjects of SPRSound
-            alone, which no other protocol touches.
-        root: folder with the sources in their publishers' layout.
-        clip: ``event`` cuts annotated events and breathing cycles; ``recording`` takes whole files.
-        seed: of the split.
-        max_per_subject: at most so many clips of one subject and class outside test, so that a few
-            patients do not fill a small run; None keeps all.
-    """
-
-    protocol: Protocol = "spr2icbhi"
-    root: str = "${RESP_DATA}"
-    clip: Literal["event", "recording"] = "event"
-    seed: int = 0
-    max_per_subject: int | None = Field(default=None, ge=1)
 
 
 def build_corpus(

@@ -60,11 +60,13 @@ def plot_stats(rows: list[StatsRow], path: Path) -> None:
     for axis, source in zip(axes, sources, strict=False):
         labels = list(dict.fromkeys(row.label for row in rows if row.source == source))
         below = dict.fromkeys(labels, 0)
-        for split in get_args(Split):
+        for index, split in enumerate(get_args(Split)):
             height = {row.label: row.clips for row in rows if (row.source, row.split) == (source, split)}
             if height:
                 heights = [height.get(label, 0) for label in labels]
-                axis.bar(labels, heights, bottom=[below[label] for label in labels], label=split)
+                axis.bar(
+                    labels, heights, bottom=[below[label] for label in labels], label=split, color=f"C{index}"
+                )
                 below = {label: below[label] + height.get(label, 0) for label in labels}
         axis.set_title(source)
         axis.set_ylabel("clips")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resp229k.clip import EventKind, Metadata
-from resp229k.sources.recording import Recording, Stretch, number, source_folder
+from resp229k.sources.recording import Recording, Stretch, flat, number, source_folder
 from resp229k.taxonomy import Reader
 from training.errors import DataError
 
@@ -89,9 +89,11 @@ def _table(root: Path, *names: str, fields: int) -> list[list[str]]:
     for name in names:
         if not (root / name).is_file():
             continue
-        rows = [
-            re.split(r"[,\s]+", line.strip()) for line in (root / name).read_text("utf-8-sig").splitlines()
-        ]
+        try:
+            lines = (root / name).read_text("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"is no text ({error})", path=root / name) from error
+        rows = [re.split(r"[,\s]+", line.strip()) for line in lines]
         rows = [row for row in rows if row[0].isdigit()]
         for row in rows:
             if len(row) != fields:
@@ -123,10 +125,12 @@ def _recording(
         cycles = [_cycle(line) for line in file.read_text().splitlines() if line.strip()]
         metadata = Metadata(site=SITES.get(name["site"]), diagnosis=raw, **people.get(patient, {}))
     except ValueError as error:
-        return Recording(**values, fault=f"{type(error).__name__}: {error}")
+        return Recording(**values, fault=flat(error))
     labels = {"disease16": disease} if disease else {}
-    notes = () if patient in people else ("patient is not in the demographics",)
-    return Recording(**values, stretches=tuple(cycles), labels=labels, metadata=metadata, notes=notes)
+    notes = [] if patient in people else ["patient is not in the demographics"]
+    if metadata.site is None:
+        notes.append("auscultation site in the file name is unknown")
+    return Recording(**values, stretches=tuple(cycles), labels=labels, metadata=metadata, notes=tuple(notes))
 
 
 def _cycle(line: str) -> Stretch:

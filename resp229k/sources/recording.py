@@ -84,3 +84,8 @@ def number(text: str | None) -> float | None:
         ValueError: neither a number nor a missing mark.
     """
     return None if text is None or text.strip() in ("", "NA", "NaN", "nan") else float(text)
+
+
+def flat(error: Exception) -> str:
+    """An exception on one line, for :attr:`Recording.fault`."""
+    return f"{type(error).__name__}: " + " ".join(str(error).split())

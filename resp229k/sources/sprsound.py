@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from resp229k.clip import Metadata
-from resp229k.sources.recording import Recording, Stretch, number, source_folder
+from resp229k.sources.recording import Recording, Stretch, flat, number, source_folder
 from resp229k.taxonomy import Reader
+from training.errors import DataError
 
 SOURCE = "sprsound"
 FOLDER = "SPRSound"
@@ -50,15 +51,22 @@ def read_summary(root: Path) -> dict[str, dict[str, str]]:
     """Patient number → its summary row; ``disease`` as refined by the 2024 challenge where it was.
 
     An absent summary gives no rows: its patients then have no disease.
+
+    Raises:
+        DataError: a summary is no CSV table with a ``patient_num`` column.
     """
     rows: dict[str, dict[str, str]] = {}
-    for file in sorted(root.glob("Patient Summary/*.csv"), key=lambda f: "2024" in f.name or "'24" in f.name):
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            for row in csv.DictReader(handle):
-                merged = rows.setdefault(row["patient_num"].strip(), {})
+    files = sorted(root.glob("Patient Summary/*.csv"), key=lambda file: ("'24" in file.name, file.name))
+    for file in files:
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as handle:
+                table = list(csv.DictReader(handle))
+            for row in table:
+                merged = rows.setdefault((row["patient_num"] or "").strip(), {})
                 merged.update(row)
-                if row.get("disease_2024"):
-                    merged["disease"] = row["disease_2024"]
+                merged["disease"] = row.get("disease_2024") or merged.get("disease", "")
+        except (KeyError, ValueError, csv.Error) as error:
+            raise DataError(f"no readable patient summary ({error!r})", path=file) from error
     return rows
 
 
@@ -82,7 +90,7 @@ def _recording(root: Path, file: Path, summary: dict[str, dict[str, str]], reade
         metadata = _metadata(parts, row, record)
         notes = _notes(metadata, row)
     except (ValueError, KeyError, TypeError) as error:  # a JSON error is a ValueError
-        return Recording(**values, fault=f"{type(error).__name__}: {error}")
+        return Recording(**values, fault=flat(error))
     labels = {"spr_record": reader.spr_record(record)}
     if row.get("disease"):
         labels["disease16"] = reader.disease(row["disease"])
@@ -122,4 +130,6 @@ def _notes(metadata: Metadata, row: dict[str, str]) -> tuple[str, ...]:
         notes.append("sex in the file name differs from the summary")
     if not row:
         notes.append("patient is not in the summary")
+    if metadata.site is None:
+        notes.append("auscultation site in the file name is unknown")
     return tuple(notes)
