@@ -92,7 +92,7 @@ class DrawConfig(Strict):
     """How training pairs of (target clip, style reference) are drawn."""
 
     splits: tuple[str, ...] = ("pretrain", "train")
-    valid: str = "select"
+    held_out: float = Field(default=0.05, gt=0, lt=1)  # share of their subjects kept for validation
     valid_clips: int = Field(default=256, gt=0)
     balance: float = Field(default=0.5, ge=0, le=1)  # 1: natural class counts, 0: equal classes
     # A subject's other clips mostly share the target's disease, so that a style taken from them alone

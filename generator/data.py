@@ -21,6 +21,7 @@ from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
 from training.errors import ConfigError, DataError
+from training.files import digest
 
 
 class Store(Protocol):
@@ -46,37 +47,32 @@ class Target:
 
 
 class Targets:
-    """All targets of some splits and tasks, and the references each may take its style from.
+    """Targets with the references each may take its style from.
 
     Args:
-        corpora: where the clips are.
-        tasks: labels to learn; a clip with labels of two tasks is two targets.
-        splits: of the clips.
+        clips: with the corpora they are in; a clip with labels of two tasks is two targets.
+        tasks: labels to learn.
         draw: how references are chosen.
 
     Raises:
         DataError: fewer than two clips, so that there is no reference that is not the target.
     """
 
-    def __init__(
-        self, corpora: Sequence[Corpus], tasks: Sequence[str], splits: Sequence[str], draw: DrawConfig
-    ):
+    def __init__(self, clips: Sequence[tuple[Clip, Corpus]], tasks: Sequence[str], draw: DrawConfig):
         self.draw = draw
-        found = [(clip, corpus) for corpus in corpora for clip in corpus.clips if clip.split in splits]
         self.items = [
             Target(clip, corpus, task, clip.labels[task])
             for task in tasks
-            for clip, corpus in found
+            for clip, corpus in clips
             if task in clip.labels
         ]
-        clips = {item.clip.clip_id: (item.clip, item.corpus) for item in self.items}
-        if len(clips) < 2:
+        self.clips = list({item.clip.clip_id: (item.clip, item.corpus) for item in self.items}.values())
+        if len(self.clips) < 2:
             raise DataError(
-                f"{len(clips)} clips of {', '.join(tasks)} in {', '.join(splits)}: a target needs another clip "
-                "for its style",
-                cure="give corpora with labels of these tasks",
+                f"{len(self.clips)} clips with labels of {', '.join(tasks)}: a target needs another clip for "
+                "its style",
+                cure="give larger corpora, or hold out another share of the subjects",
             )
-        self.clips = list(clips.values())
         self.pools: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
         for index, (clip, _) in enumerate(self.clips):
             for key in self._keys(clip):
@@ -129,6 +125,26 @@ class Targets:
     def subjects(self) -> set[str]:
         """Subjects of all clips, references included."""
         return {clip.subject_id for clip, _ in self.clips}
+
+
+def divide(corpora: Sequence[Corpus], tasks: Sequence[str], draw: DrawConfig) -> tuple[Targets, Targets]:
+    """Training and validation targets, of disjoint subjects; the corpora's own valid and test stay unseen.
+
+    Which subjects are held out depends on their ids alone, so that a larger corpus never moves one from
+    one side to the other. Validation keeps to labels that training has.
+
+    Raises:
+        DataError: fewer than two clips on a side.
+    """
+    sides: tuple[list[tuple[Clip, Corpus]], list[tuple[Clip, Corpus]]] = ([], [])
+    for corpus in corpora:
+        for clip in corpus.clips:
+            if clip.split in draw.splits:
+                sides[int(digest(clip.subject_id)[:8], 16) < draw.held_out * 2**32].append((clip, corpus))
+    train, valid = (Targets(side, tasks, draw) for side in sides)
+    known = train.labels()
+    valid.items = [item for item in valid.items if item.label in known.get(item.task, ())]
+    return train, valid
 
 
 class Mels:

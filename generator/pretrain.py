@@ -20,6 +20,7 @@ from generator.data import (
     Targets,
     UnitPairs,
     collate,
+    divide,
     unigram_entropy,
 )
 from generator.decoder import FlowDecoder
@@ -38,8 +39,8 @@ def train_mllm(
     """Train a Resp-MLLM and write it, with ``metrics.json``, to ``out``.
 
     Args:
-        corpora: clips with labels of ``config.tasks``; training takes the splits ``config.draw.splits``,
-            validation (early stopping, figures) ``config.draw.valid``.
+        corpora: clips with labels of ``config.tasks``; only the splits ``config.draw.splits`` are read, and
+            a share of their subjects is held out for validation (choice of weights, figures).
         store: features and units of all their clips.
         config: sizes and schedule.
         out: weights folder.
@@ -48,9 +49,9 @@ def train_mllm(
         metrics: nats per unit on the validation clips, the unigram's beside it, steps.
 
     Raises:
-        DataError: too few clips, or validation clips with labels that training lacks.
+        DataError: too few clips.
     """
-    train, valid = _targets(corpora, config)
+    train, valid = divide(corpora, config.tasks, config.draw)
     with isolated(derive(config.seed, "mllm")):
         model = RespMLLM(MLLMConfig(**dict(config.mllm), **dict(_grounding(train, store, config))))
     held_out = First(UnitPairs(valid, store, model), config.draw.valid_clips)
@@ -73,7 +74,7 @@ def train_mllm(
         "clips": len(train.clips),
         "parameters": parameters(model),
     }
-    return _save(model, train, metrics, config, out, result.history)
+    return _save(model, train, valid, metrics, config, out, result.history)
 
 
 def train_flow(
@@ -88,7 +89,7 @@ def train_flow(
     Raises:
         DataError: as :func:`train_mllm`.
     """
-    train, valid = _targets(corpora, config)
+    train, valid = divide(corpora, config.tasks, config.draw)
     with isolated(derive(config.seed, "flow")):
         model = FlowDecoder(
             FlowConfig(**dict(config.flow), **dict(_grounding(train, store, config)), codec=config.codec)
@@ -114,7 +115,7 @@ def train_flow(
         "clips": len(train.clips),
         "parameters": parameters(model),
     }
-    return _save(model, train, metrics, config, out, result.history)
+    return _save(model, train, valid, metrics, config, out, result.history)
 
 
 def nats_per_unit(outputs: Sequence[Any]) -> float:
@@ -148,16 +149,6 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _targets(corpora: Sequence[Corpus], config: GeneratorPretrainConfig) -> tuple[Targets, Targets]:
-    """Training and validation targets; validation keeps to labels that training has."""
-    draw = config.draw
-    train = Targets(corpora, config.tasks, draw.splits, draw)
-    valid = Targets(corpora, config.tasks, (draw.valid,), draw)
-    known = train.labels()
-    valid.items = [item for item in valid.items if item.label in known.get(item.task, ())]
-    return train, valid
-
-
 def _grounding(train: Targets, store: Store, config: GeneratorPretrainConfig) -> Grounding:
     """What the networks take from the data."""
     grids = [store.units(clip.clip_id).shape for clip, _ in train.clips]
@@ -174,12 +165,13 @@ def _grounding(train: Targets, store: Store, config: GeneratorPretrainConfig) ->
 def _save(
     model: Model,
     train: Targets,
+    valid: Targets,
     metrics: dict[str, Any],
     config: GeneratorPretrainConfig,
     out: Path,
     history: list[dict[str, float]],
 ) -> dict[str, Any]:
-    model.provenance = Provenance.of(train.subjects, seed=config.seed, notes={"metrics": metrics})
+    model.provenance = Provenance.of(train.subjects | valid.subjects, seed=config.seed, notes={"metrics": metrics})
     model.save_pretrained(out, half=config.half)
     write_json(out / "metrics.json", {**metrics, "history": history})
     return metrics

@@ -177,7 +177,7 @@ def test_overfits_one_batch(flow_config: FlowConfig) -> None:
         loss = model(**values).loss
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from generator_fixtures import CODEBOOK, LABELS, FakeStore
+
+from generator.codec import MelCodec
+from generator.config import DrawConfig, FlowConfig, GeneratorPretrainConfig, MLLMConfig
+from generator.data import MelPairs, Mels, Targets, UnitPairs, collate, divide, unigram_entropy
+from generator.decoder import FlowDecoder
+from generator.mllm import RespMLLM
+from resp229k.audio import Preprocess
+from resp229k.corpus import Corpus
+from training.errors import ConfigError, DataError
+
+TASKS = ("disease16", "icbhi4")
+
+
+def everything(corpus: Corpus, draw: DrawConfig | None = None) -> Targets:
+    clips = [(clip, corpus) for clip in corpus.clips if clip.split == "train"]
+    return Targets(clips, TASKS, draw or DrawConfig())
+
+
+@pytest.mark.parametrize("same_subject", [0.0, 0.5, 1.0])
+def test_the_reference_is_never_the_target(corpus: Corpus, same_subject: float) -> None:
+    targets = everything(corpus, DrawConfig(same_subject=same_subject))
+    rng = np.random.default_rng(0)
+    same = 0
+    for target in targets.items * 20:
+        reference, _ = targets.reference(target.clip, rng)
+        assert reference.clip_id != target.clip.clip_id
+        assert reference.source == target.clip.source
+        same += reference.subject_id == target.clip.subject_id
+    assert same == (len(targets.items) * 20 if same_subject == 1 else same)
+    assert same_subject != 0 or same < len(targets.items) * 20 * 0.3
+
+
+def test_a_single_clip_has_no_reference(corpus: Corpus) -> None:
+    with pytest.raises(DataError, match="another clip for its style"):
+        Targets([(corpus.clips[0], corpus)], TASKS, DrawConfig())
+
+
+def test_division_is_by_subject_and_leaves_valid_and_test_alone(corpus: Corpus) -> None:
+    train, valid = divide([corpus], TASKS, DrawConfig(held_out=0.4))
+    assert not train.subjects & valid.subjects
+    assert all(clip.split == "train" for clip, _ in train.clips + valid.clips)
+    assert len(train.clips) + len(valid.clips) == 12
+    again, _ = divide([corpus], TASKS, DrawConfig(held_out=0.4))
+    assert again.subjects == train.subjects
+
+
+def test_labels_and_weights(corpus: Corpus) -> None:
+    targets = everything(corpus, DrawConfig(balance=0.0))
+    assert targets.labels() == LABELS
+    mass: Counter[str] = Counter()
+    for item, weight in zip(targets.items, targets.weights(), strict=True):
+        mass[item.label] += weight
+    assert len({round(value, 6) for value in mass.values()}) == 1
+
+
+def test_samples_and_batches(
+    corpus: Corpus, store: FakeStore, mllm_config: MLLMConfig, flow_config: FlowConfig
+) -> None:
+    targets = everything(corpus)
+    torch.manual_seed(0)
+    pairs = UnitPairs(targets, store, RespMLLM(mllm_config))
+    batch = collate([pairs[i] for i in range(3)])
+    assert batch["units"].shape == (3, 5, 8)
+    assert batch["columns"].tolist() == [4, 5, 5]
+    assert pairs.model(**batch).loss > 0
+    decoder = FlowDecoder(flow_config)
+    frames = MelPairs(targets, store, decoder, Mels(MelCodec(), Preprocess(seconds=1.0)))
+    batch = collate([frames[i] for i in range(3)])
+    assert batch["frames"].tolist() == [32, 40, 40]
+    assert batch["spectrum"].shape == (3, 160)
+    assert decoder(**batch).loss > 0
+    torch.manual_seed(5)
+    first = frames[1]["features"]
+    torch.manual_seed(5)
+    assert torch.equal(frames[1]["features"], first)
+
+
+def test_units_outside_the_codebook_are_refused(
+    corpus: Corpus, store: FakeStore, mllm_config: MLLMConfig
+) -> None:
+    small = RespMLLM(mllm_config.model_copy(update={"codebook": 4}))
+    with pytest.raises(ConfigError, match="codebook of 4"):
+        UnitPairs(everything(corpus), store, small)[0]
+
+
+def test_unigram_entropy_of_even_units(corpus: Corpus, store: FakeStore, tmp_path: Path) -> None:
+    class Even(FakeStore):
+        def units(self, clip_id: str) -> np.ndarray:
+            return np.arange(self.columns(clip_id) * 8).reshape(-1, 8) % 8
+
+    targets = everything(corpus)
+    config = GeneratorPretrainConfig(codebook=CODEBOOK)
+    even = Even(corpus.clips)
+    valid = [{"units": torch.from_numpy(even.units("train0"))}]
+    assert unigram_entropy(targets, even, config, valid) == pytest.approx(np.log(8), abs=0.05)

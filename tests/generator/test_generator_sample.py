@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from generator_fixtures import DIM
+
+from beats.config import BeatsConfig
+from beats.encoder import BeatsEncoder
+from generator.codec import level
+from generator.config import FlowConfig, MLLMConfig, SampleConfig
+from generator.decoder import FlowDecoder
+from generator.mllm import RespMLLM
+from generator.sample import Generator, Request
+from generator.write import write_clips, write_corpus
+from resp229k.audio import RATE, is_tagged_synthetic, write_wav
+from resp229k.corpus import Corpus
+from training.errors import AudioError, CheckpointError, DataError
+from training.files import read_json
+
+
+@pytest.fixture
+def generator(mllm_config: MLLMConfig, flow_config: FlowConfig) -> Generator:
+    torch.manual_seed(0)
+    small = BeatsConfig(
+        embed_dim=DIM, dim=DIM, ffn_dim=16, layers=1, heads=2, conv_pos=8, conv_pos_groups=2, max_distance=400
+    )
+    flow = FlowDecoder(flow_config)
+    for parameter in flow.flow.backbone.leave.parameters():  # type: ignore[union-attr]
+        torch.nn.init.normal_(parameter, std=0.1)
+    return Generator(
+        BeatsEncoder(small), RespMLLM(mllm_config), flow, SampleConfig(batch=3, steps=2), {"mllm": "0" * 64}
+    )
+
+
+@pytest.fixture
+def requests(corpus: Corpus) -> list[Request]:
+    clips = [corpus.clips[i] for i in (0, 1, 1, 2)]
+    return [
+        Request("icbhi4", "wheeze", corpus.folder / clip.path, clip.clip_id, clip.subject_id, seconds)
+        for clip, seconds in zip(clips, (0.8, 0.8, 0.8, 0.5), strict=True)
+    ]
+
+
+def test_n_requests_give_n_different_clips_of_exact_length(
+    generator: Generator, requests: list[Request], tmp_path: Path
+) -> None:
+    made = generator.generate(requests, seed=3)
+    assert [clip.wave.size for clip in made] == [12_800, 12_800, 12_800, 8_000]
+    assert [clip.units.shape for clip in made if clip.units is not None] == [(4, 8)] * 3 + [(3, 8)]
+    paths = write_clips(made, tmp_path, weights=generator.digests, subjects_hash=generator.subjects_hash)
+    assert len({path.read_bytes() for path in paths}) == 4
+    assert all(is_tagged_synthetic(path) for path in paths)
+    record = read_json(paths[0].with_suffix(".json"))
+    assert record["synthetic"] is True
+    assert (record["task"], record["label"]) == ("icbhi4", "wheeze")
+    assert record["reference"] == "train0"
+    assert record["weights"] == {"mllm": "0" * 64}
+    assert str(tmp_path) not in paths[0].with_suffix(".json").read_text()
+    assert sf.info(paths[0]).samplerate == RATE
+
+
+def test_a_clip_does_not_depend_on_its_batch(generator: Generator, requests: list[Request]) -> None:
+    together = generator.generate(requests, seed=3)
+    again = generator.generate(requests, seed=3)
+    assert all(np.array_equal(a.wave, b.wave) for a, b in zip(together, again, strict=True))
+    generator.config = SampleConfig(batch=1, steps=2)
+    for a, b in zip(generator.generate(requests, seed=3), together, strict=True):
+        assert np.array_equal(a.units, b.units)
+        assert np.abs(a.wave - b.wave).mean() < 0.1 * level(b.wave)
+    other = generator.generate(requests, seed=4)
+    assert not np.array_equal(other[0].wave, together[0].wave)
+
+
+def test_level_is_the_references(generator: Generator, requests: list[Request]) -> None:
+    for clip in generator.generate(requests, seed=0):
+        assert level(clip.wave) == pytest.approx(level(clip.request.wave()), rel=1e-3)
+
+
+def test_corpus_of_synthetic_clips(generator: Generator, requests: list[Request], tmp_path: Path) -> None:
+    made = generator.generate(requests, seed=1)
+    write_corpus(made, tmp_path / "c", weights=generator.digests, subjects_hash=generator.subjects_hash)
+    corpus = Corpus.open(tmp_path / "c")
+    assert [c.subject_id for c in corpus.clips] == [r.subject_id for r in requests]
+    assert {(c.split, c.source, c.synthetic, c.labels["icbhi4"]) for c in corpus.clips} == {
+        ("train", "synthetic", True, "wheeze")
+    }
+    assert corpus.audio(corpus.clips[3]).size == 8_000
+
+
+def test_the_same_clip_twice_is_refused(
+    generator: Generator, requests: list[Request], tmp_path: Path
+) -> None:
+    made = generator.generate(requests[:1], seed=0)
+    with pytest.raises(DataError, match="repeat another"):
+        write_clips(made * 2, tmp_path, weights={}, subjects_hash="")
+
+
+def test_what_cannot_be_made_is_refused(
+    generator: Generator, requests: list[Request], tmp_path: Path
+) -> None:
+    assert generator.labels("icbhi4") == ("normal", "wheeze")
+    assert generator.labels("covid") == ()
+    with pytest.raises(DataError, match="normal, wheeze"):
+        generator.generate([replace(requests[0], label="both")], seed=0)
+    for seconds in (0.1, 4.0):
+        with pytest.raises(DataError, match=r"0\.175 to 1\.0 s"):
+            generator.generate([replace(requests[0], seconds=seconds)], seed=0)
+    write_wav(tmp_path / "silent.wav", np.zeros(RATE, dtype=np.float32), synthetic=False)
+    with pytest.raises(AudioError, match=r"silent\.wav"):
+        generator.generate([replace(requests[0], reference=tmp_path / "silent.wav")], seed=0)
+
+
+def test_networks_of_different_training_are_refused(generator: Generator, flow_config: FlowConfig) -> None:
+    other = FlowDecoder(flow_config.model_copy(update={"labels": {"icbhi4": ("normal",)}}))
+    with pytest.raises(CheckpointError, match="differ in labels"):
+        Generator(generator.encoder, generator.mllm, other)
