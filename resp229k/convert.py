@@ -14,7 +14,7 @@ from training.config import Strict
 from training.errors import AudioError
 
 TOLERANCE = 0.01  # s; annotations are rounded, one published cycle ends 0.25 ms after its recording
-MAX_ZEROS = 0.2  # share of exact zeros above which a whole recording was pieced together
+MAX_GAP = 0.05  # s of exact zeros: a microphone has a noise floor, a longer gap was put in by software
 
 
 class Converted(Strict):
@@ -71,10 +71,15 @@ def _fault(stretch: Stretch, wave: np.ndarray, rate: int, whole: bool) -> tuple[
     peak = float(np.abs(samples).max())
     if peak < SILENCE:
         return SILENT, peak
-    zeros = float((samples == 0).mean())
-    if whole and zeros > MAX_ZEROS:
-        return "is pieced together with digital silence", zeros
+    if whole and (gap := _longest_gap(samples) / rate) > MAX_GAP:
+        return "has gaps of digital silence", gap
     return None
+
+
+def _longest_gap(samples: np.ndarray) -> int:
+    """Length in samples of the longest run of exact zeros."""
+    sounding = np.flatnonzero(np.concatenate(([1], samples, [1])))
+    return int(np.diff(sounding).max()) - 1
 
 
 def _clip(
