@@ -108,7 +108,7 @@ def test_whole_recordings(published: Path, tmp_path: Path) -> None:
     assert clip.labels == {"spr_record": "Normal", "disease16": "Asthma"} and clip.seconds == 2.0
     assert [e.start for e in clip.events] == [1.0, 1.0]
     (finding,) = read_quarantine(tmp_path / "corpus")
-    assert finding.reason == "has gaps of digital silence" and finding.figure == pytest.approx(0.5, abs=0.01)
+    assert finding.reason == "has gaps of digital silence" and finding.figure == pytest.approx(1.25, abs=0.01)
     # Both kinds of clip share one split, so that a network of one can be tested on the other.
     events = build_corpus(config(published), tmp_path / "events")
     split = {c.subject_id: c.split for c in events.clips}
@@ -226,12 +226,13 @@ def test_folder_is_reused_only_for_the_same_build(published: Path, tmp_path: Pat
         build_corpus(config(published), tmp_path / "corpus")
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("protocol", ["spr2icbhi", "icbhi2spr"])
 def test_real_build(resp_data: Path, tmp_path: Path, protocol: str) -> None:
     begun = time.monotonic()
     corpus = build_corpus(config(resp_data, protocol=protocol), tmp_path / "corpus")
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 120  # about 5 s on two idle cores
     assert subjects_are_disjoint(corpus) and not pretrain_subjects() & set(corpus.subjects)
     reasons = count_reasons(read_quarantine(tmp_path / "corpus"))
     assert reasons == {"audio not present": 828, "no event annotated": 125}
@@ -246,6 +247,7 @@ def test_real_build(resp_data: Path, tmp_path: Path, protocol: str) -> None:
     assert [f for f in findings if f.reason != DUPLICATE] == []
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_whole_recordings(resp_data: Path, tmp_path: Path) -> None:
     """ICBHI files rebuilt from their cycles are left out, no SPRSound file is."""
