@@ -90,12 +90,12 @@ def stats(
     from resp229k.stats import corpus_stats, plot_stats
 
     corpus = Corpus.open(folder)
-    rows = corpus_stats(corpus, task)
+    names = [task] if task else sorted({name for clip in corpus.clips for name in clip.labels})
+    rows = [row for name in names for row in corpus_stats(corpus, name)]
     table = Table("source", "task", "class", "split", "clips", "subjects", "hours")
     for row in rows:
         table.add_row(
-            *(str(row[key]) for key in ("source", "task", "class", "split", "clips", "subjects")),
-            f"{row['hours']:.3f}",
+            row.source, row.task, row.label, row.split, str(row.clips), str(row.subjects), f"{row.hours:.3f}"
         )
     out.print(table)
     if plot is not None:

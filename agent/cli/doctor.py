@@ -33,7 +33,7 @@ CORPORA = {
     "SPRSound": ("train_wav", "https://github.com/SJTU-YONGFU-RESEARCH-GRP/SPRSound (CC BY 4.0)"),
     "ICBHI_2017": ("ICBHI_final_database", "https://bhichallenge.med.auth.gr (free for research)"),
 }
-WEIGHTS = ("encoder", "tokenizer", "judge-disease16", "judge-icbhi4", "mllm", "flow")
+WEIGHTS = ("beats/encoder", "beats/tokenizer", "judge-disease16", "judge-icbhi4", "mllm", "flow")
 
 
 def doctor() -> None:
@@ -48,7 +48,10 @@ def doctor() -> None:
     table.add_row("presets", ", ".join(presets()), "")
     for name in WEIGHTS:
         found = sorted((PACKAGE_DATA / "weights").glob(f"*/{name}/model.safetensors"))
-        state = ", ".join(f"{path.parent.parent.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in found)
+        state = ", ".join(
+            f"{path.relative_to(PACKAGE_DATA / 'weights').parts[0]} ({path.stat().st_size / 1e6:.1f} MB)"
+            for path in found
+        )
         table.add_row(
             f"weights: {name}", state or "missing", "" if found else "resp-agent train pretrain --config tiny"
         )

@@ -34,7 +34,7 @@ def generate(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the WAV and provenance files.")],
     task: Annotated[str, typer.Option(help="Task that the label belongs to.")] = "disease16",
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many clips.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.16, max=60.0, help="Length of each clip, s.")] = 4.0,
+    seconds: Annotated[float, typer.Option(help="Length of each clip, s.")] = 4.0,
     weights: Annotated[str, typer.Option(help="Weights folder or shipped set.")] = "tiny",
     seed: Seed = 0,
 ) -> None:
@@ -52,11 +52,17 @@ def generate(
     from generator.sample import Generator, Request
     from generator.write import write_clips
     from resp229k.audio import load_audio
+    from training.config import weights_path
 
     wave = load_audio(style)
-    generator = Generator.load(weights)
-    request = Request(task=task, label=label, reference=wave, reference_id=style.name, seconds=seconds)
-    files = write_clips(generator.generate([request] * number, seed=seed), out_folder)
+    generator = Generator.load(weights_path(weights))
+    request = Request(task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds)
+    files = write_clips(
+        generator.generate([request] * number, seed=seed),
+        out_folder,
+        weights=generator.digests,
+        subjects_hash=generator.subjects_hash,
+    )
     for file in files:
         out.print(str(file), soft_wrap=True, highlight=False)
 

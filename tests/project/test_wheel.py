@@ -23,7 +23,7 @@ def test_wheel_installs_elsewhere_and_runs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("resp_agent_lab-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "configs/presets/quickstart.yaml" in names
-    assert "configs/weights/tiny/encoder/model.safetensors" in names
+    assert "configs/weights/tiny/beats/encoder/model.safetensors" in names
     assert not [n for n in names if n.startswith("tests/") or n.endswith((".wav", ".flac"))]
 
     site = tmp_path / "site"

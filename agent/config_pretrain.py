@@ -1,0 +1,32 @@
+"""Config of ``resp-agent train pretrain``. Free of torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from beats.config import BeatsPretrainConfig, JudgeTrainConfig
+from generator.config import GeneratorPretrainConfig
+from training.config import Strict
+
+
+class PretrainConfig(Strict):
+    """How a set of shipped weights is made.
+
+    Attributes:
+        root: folder that holds ``SPRSound/``; none: the simulator alone.
+        events: simulated clips.
+        seconds: length of a simulated clip, s.
+        held_out: share of the simulated sources and of the real subjects that is kept out of training
+            for early stopping and for the figures of the model card.
+        judges: one judge per entry.
+    """
+
+    root: str | None = "${RESP_DATA}"
+    events: int = Field(default=3600, gt=0)
+    seconds: float = Field(default=4.0, ge=1)
+    held_out: float = Field(default=0.12, gt=0, lt=1)
+    workers: int = Field(default=2, ge=1)
+    beats: BeatsPretrainConfig = BeatsPretrainConfig()
+    judges: tuple[JudgeTrainConfig, ...] = Field(min_length=1)
+    generator: GeneratorPretrainConfig = GeneratorPretrainConfig()
+    seed: int = Field(default=0, ge=0)

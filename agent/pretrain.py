@@ -1,0 +1,185 @@
+"""Make a set of weights: BEATs, judges, Resp-MLLM, flow decoder. Every stage is kept and not repeated."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import beats
+from agent.config_pretrain import PretrainConfig
+from agent.model_card import write_model_card
+from beats.cache import FeatureStore, StoreSet
+from beats.config import JudgeTrainConfig
+from beats.judge import Judge
+from beats.judge_train import train_judge
+from beats.pretrain import pretrain_beats
+from generator.pretrain import train_flow, train_mllm
+from resp229k.build import pretrain_corpus
+from resp229k.corpus import Corpus
+from resp229k.simulate import simulate_events
+from training.config import Strict, dump_config
+from training.files import digest, folder_digest, new_folder, read_json, write_json
+from training.progress import console
+from training.seeds import derive
+
+REAL = "sprsound"
+EVENT_TASKS = ("icbhi4", "spr_event")
+
+
+def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
+    """Run all stages and replace the weights in ``out`` together.
+
+    Args:
+        config: sizes, steps, seed.
+        out: gets ``beats/{encoder,tokenizer} judge-<task>/ mllm/ flow/``, the config and a model card.
+        work: keeps corpora, features and every finished stage.
+
+    Raises:
+        ConfigError: ``root`` names an environment variable that is not set.
+        DataError: the real recordings are not there.
+    """
+    raw = [
+        simulate_events(
+            config.events, config.seed, work / "sim", seconds=config.seconds, workers=config.workers
+        )
+    ]
+    if config.root is not None:
+        raw.append(only_event_tasks(pretrain_corpus(config.root, work / REAL)))
+    corpora = [with_held_out(corpus, config.held_out, config.seed) for corpus in raw]
+    joined = join(corpora, work)
+    data = [corpus.digest for corpus in corpora]
+
+    def stage(name: str, settings: Strict, make: Callable[[Path], Any], *needs: Path) -> Path:
+        key = digest(
+            [
+                settings.model_dump(mode="json"),
+                data,
+                [folder_digest(path, "**/*.safetensors") for path in needs],
+            ]
+        )
+        return run_stage(work / name, key, make)
+
+    base = stage("beats", config.beats, lambda folder: pretrain_beats(corpora, config.beats, folder))
+    folders = {"beats/encoder": base / "encoder", "beats/tokenizer": base / "tokenizer"}
+    for judge in config.judges:
+        name = f"judge-{judge.task}"
+        folders[name] = stage(name, judge, lambda folder, judge=judge: make_judge(joined, judge, folder))
+    encoder, tokenizer = beats.load(base)
+    store = StoreSet(
+        [
+            FeatureStore.build(
+                corpus,
+                encoder=encoder,
+                tokenizer=tokenizer,
+                preprocess=config.generator.preprocess,
+                folder=work / "features",
+            )
+            for corpus in corpora
+        ]
+    )
+    settings = config.generator
+    folders["mllm"] = stage(
+        "mllm", settings, lambda folder: train_mllm(corpora, store, settings, folder), base
+    )
+    folders["flow"] = stage(
+        "flow", settings, lambda folder: train_flow(corpora, store, settings, folder), base
+    )
+    publish(folders, base / "pretrain.json", config, out)
+
+
+def run_stage(folder: Path, key: str, make: Callable[[Path], Any]) -> Path:
+    """Make a stage's folder unless it exists with the same key.
+
+    ``make`` gets the path of a folder to create, under a temporary parent that is renamed at the end.
+    """
+    done = folder / "done.json"
+    if done.is_file() and read_json(done)["key"] == key:
+        console.print(f"{folder.name}: done before")
+        return folder / "result"
+    shutil.rmtree(folder, ignore_errors=True)
+    with new_folder(folder) as temporary:
+        make(temporary / "result")
+        write_json(temporary / "done.json", {"key": key})
+    console.print(f"{folder.name}: done")
+    return folder / "result"
+
+
+def make_judge(corpus: Corpus, config: JudgeTrainConfig, folder: Path) -> None:
+    """Train a judge and write it with its recall on the held-out clips."""
+    judge = train_judge(corpus, config, folder.with_name("fit"))
+    judge.save_pretrained(folder, half=True)
+    judge = Judge.from_pretrained(folder)
+    metrics: dict[str, Any] = {
+        "steps": config.fit.steps,
+        "clips": len(corpus.subset(split="pretrain", task=config.task)),
+    }
+    held_out = corpus.subset(split="select", task=config.task).clips
+    for kind, real in (("simulated", False), ("real", True)):
+        clips = [
+            clip
+            for clip in held_out
+            if (clip.source == REAL) == real and clip.labels[config.task] in judge.classes
+        ]
+        if not clips:
+            continue
+        guesses = judge.probabilities([corpus.audio(clip) for clip in clips]).argmax(1)
+        truth = np.array([judge.classes.index(clip.labels[config.task]) for clip in clips])
+        metrics[f"recall on {len(clips)} held-out {kind} clips"] = {
+            name: float((guesses[truth == index] == index).mean())
+            for index, name in enumerate(judge.classes)
+            if (truth == index).any()
+        }
+    write_json(folder / "metrics.json", metrics)
+
+
+def join(corpora: Sequence[Corpus], folder: Path) -> Corpus:
+    """One corpus over corpora that lie side by side in ``folder``."""
+    clips = [
+        clip.model_copy(update={"path": f"{corpus.folder.name}/{clip.path}"})
+        for corpus in corpora
+        for clip in corpus.clips
+    ]
+    return Corpus(folder, clips)
+
+
+def only_event_tasks(corpus: Corpus) -> Corpus:
+    """A corpus of single events without the disease of their subject: a second of sound does not say it."""
+    clips = [
+        clip.model_copy(update={"labels": {k: v for k, v in clip.labels.items() if k in EVENT_TASKS}})
+        for clip in corpus.clips
+    ]
+    return Corpus(corpus.folder, clips)
+
+
+def with_held_out(corpus: Corpus, share: float, seed: int) -> Corpus:
+    """The corpus with a share of its sources, or of its subjects where it has one source, in ``select``."""
+    sources = {clip.source for clip in corpus.clips}
+    by = "source" if len(sources) > 1 else "subject_id"
+    groups = sorted({getattr(clip, by) for clip in corpus.clips})
+    size = max(1, round(share * len(groups)))
+    rng = np.random.default_rng(derive(seed, "held out", by))
+    chosen = {groups[i] for i in rng.permutation(len(groups))[:size]}
+    clips = [
+        clip.model_copy(update={"split": "select"}) if getattr(clip, by) in chosen else clip
+        for clip in corpus.clips
+    ]
+    return Corpus(corpus.folder, clips)
+
+
+def publish(folders: dict[str, Path], report: Path, config: PretrainConfig, out: Path) -> None:
+    """Copy the finished weights to ``out`` in one step and write the model card."""
+    if out.exists():
+        shutil.rmtree(out)
+    with new_folder(out) as temporary:
+        for name, folder in folders.items():
+            (temporary / name).mkdir(parents=True)
+            for file in sorted(folder.iterdir()):
+                if file.suffix in (".safetensors", ".json"):
+                    shutil.copyfile(file, temporary / name / file.name)
+        shutil.copyfile(report, temporary / "beats" / "pretrain.json")
+        dump_config(config, temporary / "pretrain.yaml")
+        write_model_card(temporary)
