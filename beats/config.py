@@ -10,6 +10,7 @@ from resp229k.audio import Preprocess
 from resp229k.clip import EventKind
 from training.config import Strict
 from training.errors import ConfigError
+from training.fitconfig import FitConfig
 
 BINS = 128  # filterbank bins
 PATCH = 16  # frames per column, bins per row
@@ -93,3 +94,40 @@ class JudgeConfig(Strict):
     mels: int = Field(default=64, gt=7)
     channels: int = Field(default=32, gt=3)
     dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class BeatsPretrainConfig(Strict):
+    """Event-tag supervision of the encoder, and its units.
+
+    Attributes:
+        size: of the encoder.
+        stems: trained one after the other at equal steps; the better one is kept.
+        seconds: clips are looped or cut to this length.
+        shortest_columns: a training batch is cropped to a random length from here to the whole clip.
+        held_out: share of the sources (or subjects of a large source) kept for the event AUC.
+        codebook: units.
+        unit_clips: clips whose features the units are fitted to.
+    """
+
+    size: Literal["tiny", "base"] = "tiny"
+    stems: tuple[Literal["patch", "conv"], ...] = Field(default=("patch", "conv"), min_length=1)
+    seconds: float = Field(default=4.0, ge=0.2)
+    shortest_columns: int = Field(default=12, gt=0)
+    held_out: float = Field(default=0.12, gt=0, lt=1)
+    codebook: int = Field(default=256, gt=1)
+    unit_clips: int = Field(default=2000, gt=0)
+    seed: int = Field(default=0, ge=0)
+    fit: FitConfig = FitConfig(steps=1500, batch_size=32, learning_rate=1e-3, eval_every=250)
+
+
+class JudgeTrainConfig(Strict):
+    """Training of the judge on real clips."""
+
+    task: str = "disease16"
+    preprocess: Preprocess = Preprocess(fit="loop")
+    mels: int = Field(default=64, gt=7)
+    channels: int = Field(default=32, gt=3)
+    seed: int = Field(default=0, ge=0)
+    fit: FitConfig = FitConfig(
+        steps=700, batch_size=32, learning_rate=2e-3, weight_decay=0.02, eval_every=100
+    )
