@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
     folders = {"beats/encoder": base / "encoder", "beats/tokenizer": base / "tokenizer"}
     for judge in config.judges:
         name = f"judge-{judge.task}"
-        folders[name] = stage(name, judge, lambda folder, judge=judge: make_judge(joined, judge, folder))
+        folders[name] = stage(name, judge, partial(make_judge, joined, judge))
     encoder, tokenizer = beats.load(base)
     store = StoreSet(
         [

@@ -32,11 +32,14 @@ def build(
         RESP_DATA=~/data resp-agent data build -o protocol=spr2icbhi --out corpora/spr2icbhi
     """
     from resp229k.build import BuildConfig, build_corpus
+    from resp229k.quarantine import count_reasons, read_quarantine
     from training.config import load_config
 
     settings = load_config(BuildConfig, config, override or [])
     corpus = build_corpus(settings, out_folder, strict=strict)
     out.print(f"{len(corpus)} clips of {len(corpus.subjects)} subjects in {out_folder}")
+    for reason, count in count_reasons(read_quarantine(out_folder)).items():
+        out.print(f"quarantined: {count} x {reason} (see {out_folder / 'quarantine.parquet'})")
 
 
 @app.command()
@@ -64,17 +67,19 @@ def check(folder: Folder, strict: Strict = False) -> None:
     from rich.table import Table
 
     from resp229k.check import check_corpus
+    from resp229k.quarantine import refuse
 
     findings = check_corpus(folder)
     if not findings:
         out.print("nothing found")
         return
-    table = Table("path", "reason", "figure")
-    for finding in findings:
-        table.add_row(finding.path, finding.reason, str(finding.figure))
+    table = Table("path", "reason", "figure", "clip")
+    for found in findings:
+        figure = "" if found.figure is None else f"{found.figure:g}"
+        table.add_row(found.path, found.reason, figure, found.clip_id or "")
     out.print(table)
     if strict:
-        raise typer.Exit(2)
+        refuse(findings, folder)
 
 
 @app.command()

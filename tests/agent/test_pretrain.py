@@ -1,0 +1,64 @@
+"""The command that makes the shipped weights: every stage, resumed, at the smallest size."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent.config_pretrain import PretrainConfig
+from agent.pretrain import pretrain, with_held_out
+from resp229k.clip import Clip
+from resp229k.corpus import Corpus
+from training.config import load_config
+
+SMALL = [
+    "root=null",
+    "events=72",
+    "workers=1",
+    "beats.fit={steps: 2, batch_size: 8}",
+    "beats.codebook=16",
+    "generator.codebook=16",
+    "generator.mllm_fit={steps: 2, batch_size: 4}",
+    "generator.flow_fit={steps: 2, batch_size: 4}",
+    "generator.draw.valid_clips=4",
+    "judges=[{task: disease16, fit: {steps: 2, batch_size: 8}}, {task: icbhi4, fit: {steps: 2, batch_size: 8}}]",
+]
+
+
+def clips(number: int) -> list[Clip]:
+    return [
+        Clip(clip_id=str(i), recording_id=str(i), subject_id=f"s:{i // 2}", source="s", split="pretrain",
+             path=f"{i}.wav", start=0, end=1, sample_rate=8000)
+        for i in range(number)
+    ]  # fmt: skip
+
+
+def test_held_out_keeps_subjects_whole() -> None:
+    corpus = with_held_out(Corpus(Path("x"), clips(40)), 0.2, seed=0)
+    held_out = corpus.subset(split="select")
+    assert len(held_out.subjects) == 4
+    assert not set(held_out.subjects) & set(corpus.subset(split="pretrain").subjects)
+
+
+@pytest.mark.slow
+def test_every_stage_runs_and_is_not_repeated(tmp_path: Path) -> None:
+    from beats.judge import Judge
+    from generator.sample import Generator
+
+    config = load_config(PretrainConfig, "tiny", SMALL)
+    out, work = tmp_path / "weights", tmp_path / "work"
+    pretrain(config, out, work)
+    assert Judge.from_pretrained(out / "judge-icbhi4").classes == ("normal", "crackle", "wheeze", "both")
+    generator = Generator.load(out)
+    assert "Asthma" in generator.labels("disease16")
+    card = (out / "README.md").read_text()
+    for word in ("not a medical device", "| conv", "| patch", "judge-disease16", "perplexity"):
+        assert word in card
+
+    stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+    shutil.rmtree(out)
+    pretrain(config, out, work)
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == stamps
+    assert (out / "README.md").read_text() == card
