@@ -104,7 +104,8 @@ class BeatsPretrainConfig(Strict):
         stems: trained one after the other at equal steps; the better one is kept.
         seconds: clips are looped or cut to this length.
         shortest_columns: a training batch is cropped to a random length from here to the whole clip.
-        held_out: share of the sources (or subjects of a large source) kept for the event AUC.
+        held_out: share of the sources (or subjects of a large source) kept for the event AUC, unless
+            the corpora have clips of split ``select``: then it is those.
         codebook: units.
         unit_clips: clips whose features the units are fitted to.
     """

@@ -101,9 +101,12 @@ def load_tagged(corpora: Sequence[Corpus], seconds: float) -> TaggedClips:
 def held_out(clips: Sequence[Clip], share: float, seed: int) -> np.ndarray:
     """Which clips are kept for validation ``(N,)`` bool: whole sources, or whole subjects.
 
-    A source that holds less than a tenth of the clips stays together, so that its style is unseen;
-    a larger one is cut by subject.
+    Clips of split ``select``, where there are any, and no others. Else a source that holds less than a
+    tenth of the clips stays together, so that its style is unseen; a larger one is cut by subject.
     """
+    given = np.array([clip.split == "select" for clip in clips])
+    if given.any():
+        return given
     sizes: dict[str, int] = {}
     for clip in clips:
         sizes[clip.source] = sizes.get(clip.source, 0) + 1

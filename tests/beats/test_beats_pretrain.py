@@ -101,6 +101,8 @@ def test_held_out_keeps_groups_together():
     for source in range(30):
         assert len(set(kept[10 * source : 10 * source + 10])) == 1
     assert (kept == held_out(small, 0.3, seed=0)).all()
+    given = [clip(i, split="select" if i % 2 else "pretrain") for i in range(4)]
+    assert held_out(given, 0.3, seed=0).tolist() == [False, True, False, True]
 
 
 def test_tag_auc_leaves_out_what_is_not_said():
