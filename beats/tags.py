@@ -12,7 +12,7 @@ from torch import Tensor
 from beats.augment import augment
 from beats.config import BINS, PATCH, TAGS
 from beats.encode import pad_waves
-from beats.fbank import DEVIATION, MEAN, SHIFT, fbank
+from beats.fbank import DEVIATION, MEAN, SHIFT, WINDOW, fbank
 from resp229k.audio import RATE, Preprocess, prepare
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
@@ -48,25 +48,25 @@ class TaggedClips:
 
 def clip_tags(clip: Clip, samples: int, how: Preprocess) -> np.ndarray:
     """Tags per 10 ms ``(ceil(samples / 160), 6)`` of a clip as :func:`prepare` gives it."""
-    track_ = np.zeros((-(-samples // SHIFT), len(TAGS)), dtype=np.uint8)
-    length = samples * SHIFT / (SHIFT * RATE)
+    marks = np.zeros((-(-samples // SHIFT), len(TAGS)), dtype=np.uint8)
+    length = samples / RATE
     for event in clip.events:
         first = int(event.start * RATE) // SHIFT
         last = max(first + 1, -(-int(event.end * RATE) // SHIFT))
         value = SOMEWHERE if event.end - event.start >= WHOLE * length else PRESENT
         kinds = {event.kind, "crackle"} if event.kind.endswith("crackle") else {event.kind}
         for kind in kinds:
-            part = track_[first:last, TAGS.index(kind)]  # type: ignore[arg-type]
+            part = marks[first:last, TAGS.index(kind)]  # type: ignore[arg-type]
             part[part != PRESENT] = value
         if event.kind == "crackle":  # fine or coarse: not said
             for kind in ("fine crackle", "coarse crackle"):
-                part = track_[first:last, TAGS.index(kind)]  # type: ignore[arg-type]
+                part = marks[first:last, TAGS.index(kind)]  # type: ignore[arg-type]
                 part[part == ABSENT] = UNKNOWN
     size = round(how.seconds * RATE) // SHIFT
-    if len(track_) > size:
-        first = (len(track_) - size) // 2
-        return track_[first : first + size]
-    return np.tile(track_, (-(-size // len(track_)), 1))[:size]
+    if len(marks) > size:
+        first = (len(marks) - size) // 2
+        return marks[first : first + size]
+    return np.tile(marks, (-(-size // len(marks)), 1))[:size]
 
 
 def load_tagged(corpora: Sequence[Corpus], seconds: float) -> TaggedClips:
@@ -80,21 +80,21 @@ def load_tagged(corpora: Sequence[Corpus], seconds: float) -> TaggedClips:
     pairs = [(corpus, clip) for corpus in corpora for clip in corpus.clips]
     if not pairs:
         raise DataError("no clips to train the encoder on")
-    frames, tags = [], []
+    length = 1 + (round(seconds * RATE) - WINDOW) // SHIFT
+    frames = np.empty((len(pairs), length, BINS), dtype=np.float16)
+    tags = np.empty((len(pairs), length, len(TAGS)), dtype=np.uint8)
     for first in track(range(0, len(pairs), BATCH), "filterbank"):
-        waves = []
-        for corpus, clip in pairs[first : first + BATCH]:
-            wave = corpus.audio(clip)
-            tags.append(clip_tags(clip, wave.size, how))
-            waves.append(prepare(wave, how))
-        found, _ = fbank(*pad_waves(waves))
-        frames.append(((found - MEAN) / DEVIATION).half().numpy())
-    together = np.concatenate(frames)
+        part = pairs[first : first + BATCH]
+        waves = [corpus.audio(clip) for corpus, clip in part]
+        found, _ = fbank(*pad_waves([prepare(wave, how) for wave in waves]))
+        frames[first : first + len(part)] = ((found - MEAN) / DEVIATION).half().numpy()
+        for row, ((_, clip), wave) in enumerate(zip(part, waves, strict=True), start=first):
+            tags[row] = clip_tags(clip, wave.size, how)[:length]
     return TaggedClips(
         clips=[clip for _, clip in pairs],
         corpus=[corpus.folder.name for corpus, _ in pairs],
-        frames=together,
-        tags=np.stack(tags)[:, : together.shape[1]],
+        frames=frames,
+        tags=tags,
     )
 
 

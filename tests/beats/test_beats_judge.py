@@ -137,3 +137,19 @@ def test_augmentation_keeps_shape_and_is_seeded():
     assert torch.isfinite(one).all()
     assert torch.equal(one, two)
     assert not torch.equal(one, frames)
+
+
+@pytest.mark.slow
+def test_judge_tells_simulated_diseases_of_unseen_sources_apart(tmp_path):
+    from resp229k.simulate import SimulateConfig, simulate_corpus
+
+    sizes = SimulateConfig(
+        seed=5, head=36, tail=36, rare=0, select=0, plan=0, test=12, train_sources=6, workers=1
+    )
+    corpus = simulate_corpus(sizes, tmp_path / "corpus")
+    fit = FitConfig(steps=150, batch_size=32, learning_rate=2e-3, weight_decay=0.02)
+    judge = train_judge(corpus, JudgeTrainConfig(task="disease16", fit=fit), tmp_path / "work")
+    test = corpus.subset(split="test")
+    guesses = judge.probabilities([corpus.audio(clip) for clip in test.clips]).argmax(1)
+    truth = np.array([judge.index(clip.labels["disease16"]) for clip in test.clips])
+    assert (guesses == truth).mean() > 0.35  # chance is 0.17
