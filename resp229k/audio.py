@@ -15,6 +15,7 @@ from training.errors import AudioError
 
 RATE = 16_000  # Hz
 SILENCE = 1e-5  # peak below which a recording holds no sound (-100 dBFS)
+FADE = RATE // 50  # samples of cross-fade between repetitions, 20 ms
 COMMENT = "synthetic respiratory sound made by Resp-Agent; not a recording of a person"
 
 
@@ -92,8 +93,20 @@ def prepare(wave: np.ndarray, how: Preprocess) -> np.ndarray:
         first = (wave.size - size) // 2
         return wave[first : first + size]
     if how.fit == "loop" and wave.size < size:
-        return np.tile(wave, -(-size // wave.size))[:size]
+        return loop(wave, size)
     return wave
+
+
+def loop(wave: np.ndarray, size: int) -> np.ndarray:
+    """Repeat ``(N,)`` samples to ``(size,)``, each end blended over 20 ms into the next beginning.
+
+    A hard splice would click like a crackle, once per length of the clip.
+    """
+    fade = min(FADE, wave.size // 2)
+    rise = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    seam = wave[:fade] * rise + wave[wave.size - fade :] * (1 - rise)
+    period = np.concatenate([seam, wave[fade : wave.size - fade]])
+    return np.tile(period, -(-size // period.size))[:size]
 
 
 def write_wav(path: Path, wave: np.ndarray, *, synthetic: bool, rate: int = RATE) -> None:
