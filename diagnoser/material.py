@@ -1,0 +1,119 @@
+"""What training reads: the corpora opened, their features computed, the repeats applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diagnoser.config import DiagnoserTrainConfig
+from diagnoser.predict import DiagnoserRecord
+from resp229k.clip import Clip
+from resp229k.corpus import Corpus
+from training.config import expand, weights_path
+from training.errors import ContaminationError, DataError
+from training.files import read_json
+
+
+@dataclass
+class Material:
+    """What training reads: clips with their features, and who they are."""
+
+    train: list[Clip]  # extra copies included
+    select: list[Clip]
+    store: Any
+    feature_dim: int
+    feature_rows: int
+    encoder_subjects: list[str]
+    record: DiagnoserRecord
+
+
+def gather(config: DiagnoserTrainConfig) -> Material:
+    """Open the corpora, compute the features, apply the repeats.
+
+    Raises:
+        DataError: no clips to train or select on, or repeats of unknown clips.
+        ContaminationError: a synthetic clip comes from a subject that is held out.
+    """
+    import beats
+    from beats.cache import FeatureStore, StoreSet, weights_digest
+
+    encoder, tokenizer = beats.load(weights_path(config.beats))
+    corpus = Corpus.open(expand(config.corpus))
+    train = corpus.subset(split="train", task=config.task)
+    select = corpus.subset(split="select", task=config.task)
+    for part, name in ((train, "train"), (select, "select")):
+        if not len(part):
+            raise DataError(f"no {name} clips with a label of {config.task}", path=corpus.folder)
+    held_out = {clip.subject_id for clip in corpus.clips if clip.split in ("select", "plan", "test")}
+    parts = [Corpus(corpus.folder, train.clips + select.clips)]
+    for folder in config.synthetic:
+        parts.append(_synthetic(expand(folder), config.task, held_out))
+    stores = [
+        FeatureStore.build(
+            part,
+            encoder=encoder,
+            tokenizer=tokenizer,
+            preprocess=config.preprocess,
+            folder=expand(config.cache) if config.cache else part.folder / "features",
+            max_gb=config.max_gb,
+        )
+        for part in parts
+    ]
+    added = [clip for part in parts[1:] for clip in part.clips]
+    clips = [*train.clips, *added]
+    return Material(
+        train=clips + repeats(config, clips),
+        select=select.clips,
+        store=StoreSet(stores),
+        feature_dim=stores[0].index.dim,
+        feature_rows=stores[0].index.rows,
+        encoder_subjects=sorted({*encoder.provenance.subjects, *tokenizer.provenance.subjects}),
+        record=DiagnoserRecord(
+            beats=config.beats,
+            beats_digest=weights_digest(encoder),
+            preprocess=config.preprocess,
+            text=config.text,
+            seed=config.seed,
+        ),
+    )
+
+
+def _synthetic(folder: Path, task: str, held_out: set[str]) -> Corpus:
+    corpus = Corpus.open(folder).subset(task=task)
+    if not len(corpus):
+        raise DataError(f"no clips with a label of {task}", path=folder)
+    real = [clip.clip_id for clip in corpus.clips if not clip.synthetic]
+    if real:
+        raise DataError(
+            f"{len(real)} clips are not synthetic, e.g. {real[0]}",
+            path=folder,
+            cure="put real clips into the corpus itself, where the splits are checked",
+        )
+    leaked = sorted({clip.subject_id for clip in corpus.clips} & held_out)
+    if leaked:
+        raise ContaminationError(
+            f"synthetic clips were made from {len(leaked)} held-out subjects, e.g. {leaked[0]}",
+            path=folder,
+            cure="take style references from training subjects",
+        )
+    return corpus
+
+
+def repeats(config: DiagnoserTrainConfig, clips: list[Clip]) -> list[Clip]:
+    """The extra copies that the repeats file asks for.
+
+    Raises:
+        DataError: an unknown clip, or no count.
+    """
+    if config.repeats is None:
+        return []
+    path = expand(config.repeats)
+    wanted = read_json(path)
+    known = {clip.clip_id: clip for clip in clips}
+    if not isinstance(wanted, dict) or any(type(n) is not int or n < 0 for n in wanted.values()):
+        raise DataError("must map clip ids to numbers of extra copies", path=path)
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise DataError(f"{len(unknown)} clips are no training clips, e.g. {unknown[0]}", path=path)
+    return [known[name] for name in sorted(wanted) for _ in range(wanted[name])]

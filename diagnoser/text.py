@@ -1,0 +1,72 @@
+"""Narratives → tokens. The tokenizer is trained on the training narratives; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordPiece
+from tokenizers.trainers import WordPieceTrainer
+
+from diagnoser.config import SPECIAL
+from training.errors import CheckpointError
+from training.files import write_text
+
+
+class Words:
+    """A tokenizer of narratives: lower case, single digits, word pieces.
+
+    Args:
+        tokenizer: from :meth:`train` or :meth:`load`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocabulary: int) -> Self:
+        """Learn at most ``vocabulary`` pieces; the special tokens come first."""
+        tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))  # noqa: S106 (no password)
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
+        )
+        # Sorted, with the whole alphabet in it, so that the vocabulary does not depend on their order.
+        trainer = WordPieceTrainer(
+            vocab_size=vocabulary,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=list("0123456789abcdefghijklmnopqrstuvwxyz.,:;%/-()"),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(sorted(texts), trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read ``tokenizer.json``.
+
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise CheckpointError("no such tokenizer", path=path)
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:
+            raise CheckpointError(f"not a tokenizer ({error})", path=path) from error
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json``."""
+        write_text(folder / "tokenizer.json", self.tokenizer.to_str(pretty=True) + "\n")
+
+    def encode(self, text: str, longest: int) -> list[int]:
+        """Token ids of one narrative, at most ``longest``, without special tokens."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids[:longest]
+
+    def encode_all(self, texts: Sequence[str], longest: int) -> list[list[int]]:
+        """:meth:`encode` of many."""
+        found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [one.ids[:longest] for one in found]

@@ -1,0 +1,221 @@
+"""Train a diagnoser: select on ``select``, calibrate on ``select``, write one complete folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from diagnoser.calibrate import fit_temperature
+from diagnoser.config import DiagnoserConfig, DiagnoserTrainConfig
+from diagnoser.data import ClipDataset, collate, feature_statistics, narratives, tokens
+from diagnoser.material import Material, gather
+from diagnoser.metrics import accuracy, confusion, ece, macro_f1, nanmean, number, recalls
+from diagnoser.model import Diagnoser
+from diagnoser.predict import RECORD
+from diagnoser.text import Words
+from resp229k.clip import Clip
+from resp229k.tasks import get_task
+from training.config import dump_config, weights_path
+from training.errors import CheckpointError, RunError
+from training.files import new_folder, read_json, write_json
+from training.fit import FitResult, fit
+from training.model import Provenance
+from training.seeds import derive, seed_all
+
+
+def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = False) -> None:
+    """Train on ``train`` (and synthetic clips), stop and calibrate on ``select``, write ``out``.
+
+    ``out`` appears when everything is in it: ``model.safetensors`` and ``config.json`` (with the
+    subjects), ``tokenizer.json``, ``diagnoser.json``, ``train.yaml``, ``metrics.json``.
+
+    Args:
+        config: what to train on and how.
+        out: a new folder.
+        resume: go on from the last checkpoint of an interrupted call (``fit.checkpoint_every``).
+
+    Raises:
+        DataError: a corpus, label or list of repeats is wrong.
+        AudioError: a recording cannot be used, named by path.
+        ContaminationError: a synthetic clip comes from a held-out subject.
+        CheckpointError: the weights to start from do not fit.
+        RunError: ``out`` exists.
+        NonFiniteError: training diverged.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise RunError("already exists", path=out, cure="give a new folder")
+    with one_at_a_time():
+        material = gather(config)
+    model, words = start(config, material)
+    known = get_task(config.task)
+    labels = {
+        name: np.array([known.index(c.labels[config.task]) for c in clips], dtype=np.int64)
+        for name, clips in (("train", material.train), ("select", material.select))
+    }
+    counts = np.bincount(labels["train"], minlength=len(known.classes))
+    inverse = (1.0 / np.maximum(counts, 1))[labels["train"]]
+    train = _dataset(material.train, material, words, config, labels["train"])
+    if config.loss_weights == "inverse":
+        train.weights = inverse / inverse.mean()
+    select = _dataset(material.select, material, words, config, labels["select"])
+    if config.init is None:
+        model.standardise(*feature_statistics(train))
+    result = fit(
+        model,
+        train,
+        collate=collate,
+        config=config.fit,
+        out=out.parent / f".{out.name}.fit",
+        evaluate=selector(select),
+        weights=inverse if config.balanced else None,
+        resume=resume,
+        description="train diagnoser",
+    )
+    logits = all_logits(model, select)
+    model.temperature.fill_(fit_temperature(logits, labels["select"]))
+    model.provenance = _provenance(config, material, model)
+    if int(os.environ.get("RANK", "0")) == 0:
+        metrics = select_metrics(model, logits, labels["select"], result, counts)
+        write(out, config, model, words, material, metrics)
+
+
+def start(config: DiagnoserTrainConfig, material: Material) -> tuple[Diagnoser, Words | None]:
+    """A new network and tokenizer, or those of ``config.init``.
+
+    Raises:
+        CheckpointError: the weights to start from have another task, sizes or reading habit.
+    """
+    words = None
+    if config.init is None and config.text:
+        # Synthetic clips tell nothing new: their metadata is that of their style reference.
+        real = {clip.clip_id: clip for clip in material.train if not clip.synthetic}
+        texts = narratives(list(real.values()), config.task, config.seed)
+        words = Words.train(texts, config.model.vocabulary)
+    wanted = DiagnoserConfig(
+        task=config.task,
+        classes=get_task(config.task).classes,
+        feature_dim=material.feature_dim,
+        feature_rows=material.feature_rows,
+        sizes=config.model,
+    )
+    if config.init is None:
+        seed_all(derive(config.seed, "weights"))
+        return Diagnoser(wanted), words
+    folder = weights_path(config.init)
+    model = Diagnoser.from_pretrained(folder)
+    if model.config != wanted:
+        raise CheckpointError(
+            "has another task or other sizes than this config", path=folder, cure="train without init"
+        )
+    if read_json(folder / RECORD).get("text") != config.text:
+        raise CheckpointError("text must be as in the weights to start from", path=folder)
+    return model, Words.load(folder) if config.text else None
+
+
+def _dataset(
+    clips: list[Clip],
+    material: Material,
+    words: Words | None,
+    config: DiagnoserTrainConfig,
+    labels: np.ndarray,
+) -> ClipDataset:
+    read = tokens(clips, words, config.model.text_tokens, task=config.task, seed=config.seed)
+    return ClipDataset([clip.clip_id for clip in clips], material.store, read, labels)
+
+
+def all_logits(model: nn.Module, dataset: ClipDataset, batch: int = 64) -> np.ndarray:
+    """Uncalibrated logits ``(N, C)`` float64, in the dataset's order."""
+    device = next(model.parameters()).device
+    found = []
+    with torch.no_grad():
+        for first in range(0, len(dataset), batch):
+            rows = range(first, min(first + batch, len(dataset)))
+            samples = collate([dataset[i] for i in rows])
+            samples.pop("labels", None)
+            output = model(**{name: value.to(device) for name, value in samples.items()})
+            found.append(output.logits.double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def selector(select: ClipDataset) -> Callable[[nn.Module], float]:
+    """Macro-F1 on ``select``; among equal ones the smaller loss wins."""
+    labels = select.labels
+    assert labels is not None
+
+    def score(model: nn.Module) -> float:
+        logits = all_logits(model, select)
+        matrix = confusion(labels, logits.argmax(axis=1), logits.shape[1])
+        top = logits.max(axis=1)
+        nll = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - logits[np.arange(len(labels)), labels]
+        # Few select clips make many ties; the loss only breaks them: its share is below 1 / clips².
+        return float(macro_f1(matrix)) - 1e-6 * float(np.minimum(nll.mean(), 100.0))
+
+    return score
+
+
+def _provenance(config: DiagnoserTrainConfig, material: Material, model: Diagnoser) -> Provenance:
+    trained = [clip.subject_id for clip in material.train]
+    return Provenance.of(
+        [*trained, *material.encoder_subjects, *model.provenance.subjects],
+        command="resp-agent train diagnoser",
+        seed=config.seed,
+        notes={"selected_on": sorted({clip.subject_id for clip in material.select})},
+    )
+
+
+def select_metrics(
+    model: Diagnoser, logits: np.ndarray, labels: np.ndarray, result: FitResult, counts: np.ndarray
+) -> dict[str, Any]:
+    """The record of the training run: figures on ``select``, which it was chosen on."""
+    names = model.config.classes
+    matrix = confusion(labels, logits.argmax(axis=1), len(names))
+    probs = model.probabilities(torch.from_numpy(logits).to(model.temperature.device)).cpu().numpy()
+    return {
+        "split": "select",
+        "clips": len(labels),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "temperature": number(model.temperature),
+        "accuracy": number(accuracy(matrix)),
+        "macro_recall": number(nanmean(recalls(matrix))),
+        "macro_f1": number(macro_f1(matrix)),
+        "ece": number(ece(labels, probs)),
+        "training_clips": {name: int(n) for name, n in zip(names, counts, strict=True) if n},
+        "history": result.history,
+    }
+
+
+def write(
+    out: Path,
+    config: DiagnoserTrainConfig,
+    model: Diagnoser,
+    words: Words | None,
+    material: Material,
+    metrics: dict[str, Any],
+) -> None:
+    """Write the finished diagnoser; ``out`` appears complete or not at all."""
+    if out.exists():
+        out.rmdir()  # empty: checked at the start
+    with new_folder(out) as folder:
+        model.save_pretrained(folder)
+        if words is not None:
+            words.save(folder)
+        write_json(folder / RECORD, material.record.model_dump(mode="json"))
+        write_json(folder / "metrics.json", metrics)
+        dump_config(config, folder / "train.yaml")
+
+
+def one_at_a_time() -> Any:
+    """With several processes, the first one computes the features and the others read them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available()).main_process_first()
