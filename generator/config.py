@@ -21,7 +21,7 @@ class CodecConfig(Strict):
     rms: float = Field(default=0.05, gt=0)  # every wave is brought to this level before the mel
     floor: float = Field(default=1e-4, gt=0)  # magnitudes below it are noise of the decoder's making
     ceiling: float = 5.0  # log magnitude
-    mean: float = -3.5  # of the log-mel, so that frames are about standard normal
+    mean: float = -6.2  # of the log-mel over simulated and real clips, so that frames are about standard
     std: float = Field(default=2.5, gt=0)
     iterations: int = Field(default=16, ge=1)  # of Griffin-Lim
 
@@ -53,6 +53,8 @@ class FlowSize(Strict):
     layers: int = Field(default=4, gt=0)
     heads: int = Field(default=4, gt=0)
     unit_dim: int = Field(default=32, gt=0)
+    # Deviation of normalised frames around their reference's mean spectrum: the flow's unit.
+    residual: float = Field(default=0.4, gt=0)
     unguided: float = Field(default=0.15, gt=0, lt=1)  # share of training clips without content and label
 
     @model_validator(mode="after")
@@ -92,9 +94,10 @@ class DrawConfig(Strict):
     """How training pairs of (target clip, style reference) are drawn."""
 
     splits: tuple[str, ...] = ("pretrain", "train")
-    held_out: float = Field(default=0.05, gt=0, lt=1)  # share of their subjects kept for validation
+    valid: str = "select"
     valid_clips: int = Field(default=256, gt=0)
     balance: float = Field(default=0.5, ge=0, le=1)  # 1: natural class counts, 0: equal classes
+    crop: int | None = Field(default=12, gt=0)  # columns of the flow's training stretches; none: whole clips
     # A subject's other clips mostly share the target's disease, so that a style taken from them alone
     # would carry the label; the rest of the references share only source and device.
     same_subject: float = Field(default=0.5, ge=0, le=1)

@@ -14,14 +14,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from generator.codec import MelCodec
 from generator.config import DrawConfig, GeneratorPretrainConfig
-from generator.decoder import FlowDecoder
+from generator.decoder import COLUMN, FlowDecoder
 from generator.mllm import RespMLLM
 from resp229k.audio import Preprocess, prepare
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
 from training.errors import ConfigError, DataError
-from training.files import digest
 
 
 class Store(Protocol):
@@ -71,7 +70,7 @@ class Targets:
             raise DataError(
                 f"{len(self.clips)} clips with labels of {', '.join(tasks)}: a target needs another clip for "
                 "its style",
-                cure="give larger corpora, or hold out another share of the subjects",
+                cure="give corpora with such clips in the splits for training and in the one for validation",
             )
         self.pools: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
         for index, (clip, _) in enumerate(self.clips):
@@ -128,20 +127,14 @@ class Targets:
 
 
 def divide(corpora: Sequence[Corpus], tasks: Sequence[str], draw: DrawConfig) -> tuple[Targets, Targets]:
-    """Training and validation targets, of disjoint subjects; the corpora's own valid and test stay unseen.
-
-    Which subjects are held out depends on their ids alone, so that a larger corpus never moves one from
-    one side to the other. Validation keeps to labels that training has.
+    """Training and validation targets by split; validation keeps to labels that training has.
 
     Raises:
         DataError: fewer than two clips on a side.
     """
-    sides: tuple[list[tuple[Clip, Corpus]], list[tuple[Clip, Corpus]]] = ([], [])
-    for corpus in corpora:
-        for clip in corpus.clips:
-            if clip.split in draw.splits:
-                sides[int(digest(clip.subject_id)[:8], 16) < draw.held_out * 2**32].append((clip, corpus))
-    train, valid = (Targets(side, tasks, draw) for side in sides)
+    every = [(clip, corpus) for corpus in corpora for clip in corpus.clips]
+    train = Targets([pair for pair in every if pair[0].split in draw.splits], tasks, draw)
+    valid = Targets([pair for pair in every if pair[0].split == draw.valid], tasks, draw)
     known = train.labels()
     valid.items = [item for item in valid.items if item.label in known.get(item.task, ())]
     return train, valid
@@ -188,23 +181,40 @@ class UnitPairs:
 
 
 class MelPairs:
-    """Samples for the flow decoder: the target's units and mel, a reference's features and spectrum."""
+    """Samples for the flow decoder: the target's units and mel, a reference's features and spectrum.
 
-    def __init__(self, targets: Targets, store: Store, model: FlowDecoder, mels: Mels):
-        self.targets, self.store, self.model, self.mels = targets, store, model, mels
+    Args:
+        targets: what to learn.
+        store: features and units.
+        model: the decoder.
+        mels: frames.
+        crop: columns of the random stretch that is taken of each target; none: all of it.
+    """
+
+    def __init__(
+        self, targets: Targets, store: Store, model: FlowDecoder, mels: Mels, crop: int | None = None
+    ):
+        self.targets, self.store, self.model, self.mels, self.crop = targets, store, model, mels, crop
 
     def __len__(self) -> int:
         return len(self.targets.items)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         target = self.targets.items[index]
-        reference, corpus = self.targets.reference(target.clip, _generator())
+        rng = _generator()
+        reference, corpus = self.targets.reference(target.clip, rng)
+        units = _units(self.store, target.clip, self.model.config.codebook)
+        mel = _float(self.mels(target.clip, target.corpus))
+        if self.crop is not None and len(units) > self.crop:
+            first, ratio = int(rng.integers(len(units) - self.crop + 1)), COLUMN // self.mels.codec.config.hop
+            units = units[first : first + self.crop]
+            mel = mel[ratio * first : ratio * (first + self.crop)]
         return {
             "label": torch.tensor(self.model.label_index(target.task, target.label)),
             "features": _float(self.store.features(reference.clip_id)),
             "spectrum": torch.from_numpy(spectrum_of(self.mels(reference, corpus))),
-            "units": _units(self.store, target.clip, self.model.config.codebook),
-            "mel": _float(self.mels(target.clip, target.corpus)),
+            "units": units,
+            "mel": mel,
         }
 
 

@@ -36,7 +36,8 @@ class FlowDecoder(Model):
     Content is the unit grid: the rows of a column are joined by a learned projection and interpolated
     over time to the frame rate. The clip's vector is its (task, label) plus the timbre: attention-pooled
     features of the reference recording and the mean and deviation of its mel over time, in which the
-    recorder's response and noise floor stand. Guidance amplifies content and label; timbre is kept on
+    recorder's response and noise floor stand. The flow itself runs on the frames' difference from that mean,
+    in units of ``config.residual``: timbre is then given, and what is left to learn is content. Guidance amplifies content and label; timbre is kept on
     both sides, so that more guidance never means more of the recorder.
     """
 
@@ -82,6 +83,10 @@ class FlowDecoder(Model):
         return (1 - share) * grid.gather(1, left[..., None].expand(wide)) + share * grid.gather(
             1, right[..., None].expand(wide)
         )
+
+    def mean(self, spectrum: Tensor) -> Tensor:
+        """The references' mean frames ``(B, 1, M)``."""
+        return spectrum[:, None, : self.config.codec.mels]
 
     def condition(
         self,
@@ -129,7 +134,7 @@ class FlowDecoder(Model):
         condition = self.condition(
             units, columns, label, features, feature_columns, spectrum, frames, mel.shape[1]
         )
-        error = self.flow.loss(mel, condition)
+        error = self.flow.loss((mel - self.mean(spectrum)) / self.config.residual, condition)
         return FlowOutput(error.mean(), error)
 
     @torch.no_grad()
@@ -161,4 +166,5 @@ class FlowDecoder(Model):
             units, columns, label, features, feature_columns, spectrum, frames, start.shape[1]
         )
         out = self.flow.sample(start, condition, steps=steps, method=method, guidance=guidance, sway=sway)
+        out = out * self.config.residual + self.mean(spectrum)
         return [x[:n] for x, n in zip(out, frames.tolist(), strict=True)]

@@ -39,8 +39,8 @@ def train_mllm(
     """Train a Resp-MLLM and write it, with ``metrics.json``, to ``out``.
 
     Args:
-        corpora: clips with labels of ``config.tasks``; only the splits ``config.draw.splits`` are read, and
-            a share of their subjects is held out for validation (choice of weights, figures).
+        corpora: clips with labels of ``config.tasks``; training takes the splits ``config.draw.splits``,
+            validation (choice of weights, figures) ``config.draw.valid``.
         store: features and units of all their clips.
         config: sizes and schedule.
         out: weights folder.
@@ -98,7 +98,7 @@ def train_flow(
     held_out = First(MelPairs(valid, store, model, mels), config.draw.valid_clips)
     result = fit(
         model,
-        MelPairs(train, store, model, mels),
+        MelPairs(train, store, model, mels, config.draw.crop),
         collate=collate,
         config=config.flow_fit,
         out=out.with_name(f"{out.name}.fit"),
@@ -171,7 +171,9 @@ def _save(
     out: Path,
     history: list[dict[str, float]],
 ) -> dict[str, Any]:
-    model.provenance = Provenance.of(train.subjects | valid.subjects, seed=config.seed, notes={"metrics": metrics})
+    model.provenance = Provenance.of(
+        train.subjects | valid.subjects, seed=config.seed, notes={"metrics": metrics}
+    )
     model.save_pretrained(out, half=config.half)
     write_json(out / "metrics.json", {**metrics, "history": history})
     return metrics

@@ -44,13 +44,18 @@ def test_a_single_clip_has_no_reference(corpus: Corpus) -> None:
         Targets([(corpus.clips[0], corpus)], TASKS, DrawConfig())
 
 
-def test_division_is_by_subject_and_leaves_valid_and_test_alone(corpus: Corpus) -> None:
-    train, valid = divide([corpus], TASKS, DrawConfig(held_out=0.4))
-    assert not train.subjects & valid.subjects
-    assert all(clip.split == "train" for clip, _ in train.clips + valid.clips)
-    assert len(train.clips) + len(valid.clips) == 12
-    again, _ = divide([corpus], TASKS, DrawConfig(held_out=0.4))
-    assert again.subjects == train.subjects
+def test_division_is_by_split_and_validation_keeps_to_known_labels(corpus: Corpus) -> None:
+    train, valid = divide([corpus], TASKS, DrawConfig())
+    assert {clip.split for clip, _ in train.clips} == {"train"}
+    assert {clip.split for clip, _ in valid.clips} == {"select"}
+    narrow = Corpus(
+        corpus.folder,
+        [c for c in corpus.clips if c.split == "select" or c.labels["icbhi4"] == "normal"],
+    )
+    _, valid = divide([narrow], TASKS, DrawConfig())
+    assert {item.label for item in valid.items} == {*LABELS["disease16"], "normal"}
+    with pytest.raises(DataError, match="splits"):
+        divide([corpus], TASKS, DrawConfig(valid="plan"))
 
 
 def test_labels_and_weights(corpus: Corpus) -> None:
@@ -78,6 +83,9 @@ def test_samples_and_batches(
     assert batch["frames"].tolist() == [32, 40, 40]
     assert batch["spectrum"].shape == (3, 160)
     assert decoder(**batch).loss > 0
+    batch = collate([MelPairs(targets, store, decoder, frames.mels, crop=3)[i] for i in range(3)])
+    assert batch["columns"].tolist() == [3, 3, 3]
+    assert batch["frames"].tolist() == [24, 24, 24]
     torch.manual_seed(5)
     first = frames[1]["features"]
     torch.manual_seed(5)
