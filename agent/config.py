@@ -1,0 +1,134 @@
+"""Config of the loop. Free of torch and langgraph, so that ``resp-agent --help`` stays instant."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from diagnoser.config import DiagnoserSizes
+from generator.config import SampleConfig
+from resp229k.audio import Preprocess
+from resp229k.build import BuildConfig
+from resp229k.simulate import SimulateConfig
+from resp229k.tasks import TASKS
+from training.config import Strict
+from training.fitconfig import FitConfig
+
+PlannerName = Literal["none", "oversample", "fill", "thinker"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SimulatedCorpus(Strict):
+    """A corpus from the simulator, made inside the run."""
+
+    kind: Literal["simulated"] = "simulated"
+    simulate: SimulateConfig = SimulateConfig()
+
+
+class RealCorpus(Strict):
+    """A corpus from publishers' folders, copied to 16 kHz inside the run."""
+
+    kind: Literal["real"]
+    build: BuildConfig
+
+
+class DiagnoserSettings(Strict):
+    """What a loop's user chooses about its diagnoser; the rest follows from the run.
+
+    The fields mean what they mean in ``diagnoser.config.DiagnoserTrainConfig``. ``warm_start`` starts each round from the last round's weights instead of from scratch.
+    """
+
+    model: DiagnoserSizes = DiagnoserSizes()
+    fit: FitConfig = FitConfig(steps=300, batch_size=32, learning_rate=2e-3, eval_every=50, patience=4)
+    text: bool = True
+    balanced: bool = False
+    loss_weights: Literal["none", "inverse"] = "none"
+    warm_start: bool = False
+
+
+class GeneratorSettings(Strict):
+    """Who makes the synthetic clips.
+
+    ``neural`` is the shipped Resp-MLLM and flow decoder. ``simulator`` renders the class with the
+    simulator that also made the corpus: an upper bound, allowed on simulated corpora only.
+    """
+
+    backend: Literal["neural", "simulator"] = "neural"
+    candidates: float = Field(default=1.5, ge=1)  # clips generated per clip planned; the best stay
+    sample: SampleConfig = SampleConfig()
+
+
+class GateSettings(Strict):
+    """When the generator is trusted with the budget.
+
+    ``ratio`` is the least share of the judge's recall on real clips that generated clips must reach,
+    macro and tail. A judge whose macro recall on real clips is below ``judge_over_chance`` / classes
+    cannot tell, and the gate stays closed.
+    """
+
+    ratio: Share = 0.6
+    probe: int = Field(default=8, ge=1)  # generated probe clips per class
+    judge_over_chance: float = Field(default=1.2, ge=1)
+
+
+class ScreenSettings(Strict):
+    """What a synthetic clip must pass. Peaks and shares in full scale = 1, durations in seconds."""
+
+    min_peak: Share = 0.01
+    max_clipped: Share = 0.01  # share of samples at full scale
+    min_seconds: float = Field(default=0.5, gt=0)
+    max_cosine: Share = 0.98  # of batch-centred log-mel fingerprints
+    min_rank: int = Field(default=2, ge=1)  # the class must be among the judge's first so many
+    min_probability: Share = 0.05
+
+
+class ThinkerConfig(Strict):
+    """Weights of the Thinker's need (see :func:`agent.planners.plan_thinker`) and its caps."""
+
+    weakness: float = Field(default=1.0, ge=0)
+    doubt: float = Field(default=0.5, ge=0)
+    confusion: float = Field(default=0.3, ge=0)
+    tail: float = Field(default=0.5, ge=0)
+    gain: float = Field(default=2.0, ge=0)
+    sharpness: float = Field(default=2.0, ge=1)
+    cap_share: float = Field(default=0.5, gt=0, le=1)
+    cross_source: Share = 0.5
+
+
+class LoopConfig(Strict):
+    """One run of the curriculum loop.
+
+    ``budget`` is in clips per round. ``tail_share``: a class is in the tail when its share of the
+    real training clips is below ``tail_share`` times an even share.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(default=0, ge=0)
+    task: str = "disease16"
+    rounds: int = Field(default=2, ge=1, le=50)
+    budget: int = Field(default=120, ge=1)
+    planners: list[PlannerName] = ["none", "thinker"]
+    corpus: SimulatedCorpus | RealCorpus = Field(default=SimulatedCorpus(), discriminator="kind")
+    weights: str = "tiny"
+    preprocess: Preprocess = Preprocess()
+    diagnoser: DiagnoserSettings = DiagnoserSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    gate: GateSettings = GateSettings()
+    screen: ScreenSettings = ScreenSettings()
+    thinker: ThinkerConfig = ThinkerConfig()
+    tail_share: float = Field(default=0.5, gt=0, le=1)
+    threads: int = Field(default=2, ge=1)  # fixed, because sums depend on it
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}; use one of: {', '.join(TASKS)}")
+        if not self.planners or len(set(self.planners)) != len(self.planners):
+            raise ValueError("planners must be given, each once")
+        if self.generator.backend == "simulator" and self.corpus.kind != "simulated":
+            raise ValueError(
+                "generator.backend 'simulator' is an upper bound on simulated corpora: "
+                "use 'neural' with real recordings"
+            )
+        return self

@@ -1,0 +1,101 @@
+"""The curriculum loop from config to report: lock the run, run every planner's thread, sum up."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from agent.config import LoopConfig
+from agent.graph import checkpoints, run_planner
+from agent.report import write_report
+from agent.rooms import SCORES, UPPER_BOUND, Rooms
+from agent.state import LoopState
+from agent.summary import environment, make_results, timings
+from agent.work import Work
+from training.files import write_json
+from training.progress import console
+from training.run import Run, open_run
+
+
+def run_loop(
+    config: LoopConfig, run: Path, resume: bool = False, rooms: Rooms | None = None
+) -> dict[str, Any]:
+    """Run the loop for every planner of the config.
+
+    Args:
+        config: of the loop.
+        run: the run folder; new, or an interrupted run with ``resume``.
+        resume: go on where the last process stopped.
+        rooms: stands in for the other packages (tests).
+
+    Returns:
+        what ``summary.json`` holds; its ``results`` block depends on config, weights and data only.
+
+    Raises:
+        RunError: the folder is in use, holds a run already, or belongs to another config.
+        DataError: a split is empty or a class cannot be planned for.
+        CheckpointError: weights are missing or do not fit.
+    """
+    with open_run(run, config, resume=resume) as opened:
+        work = Work(opened, config, rooms or Rooms(config, run))
+        opened.event("resume" if resume else "begin", name=config.name)
+        console.print(
+            f"[bold]{config.name}[/]: {config.task}, {config.rounds} × {config.budget} clips, "
+            f"planners {', '.join(config.planners)} → {run}",
+            highlight=False,
+        )
+        if work.rooms.upper_bound:
+            console.print(f"[yellow]{UPPER_BOUND}[/]: clips come from the simulator that made the corpus")
+        began = time.monotonic()
+        states: dict[str, LoopState] = {}
+        with checkpoints(run) as saver:
+            for planner in config.planners:
+                states[planner] = run_planner(work, saver, planner)
+        summary = finish(work, states)
+        opened.event("end", seconds=round(time.monotonic() - began, 3))
+        show(summary["results"], opened)
+    return summary
+
+
+def finish(work: Work, states: dict[str, LoopState]) -> dict[str, Any]:
+    """Write ``summary.json`` and ``report.html``."""
+    results = make_results(work, states)
+    best = max(states, key=lambda p: (states[p]["scores"][-1]["macro_f1"], p))
+    summary = {
+        "results": results,
+        "diagnoser": states[best]["model"],  # of the planner that is best on the plan split
+        "environment": environment(),
+        "timings": timings(work.run.events()),
+        "limits": "research only, not a medical device",
+    }
+    write_json(work.path("summary.json"), summary)
+    write_report(work, states, summary, work.path("report.html"))
+    return summary
+
+
+def show(results: dict[str, Any], run: Run) -> None:
+    """Print the table of results and where the report lies."""
+    title = "test split, scored once" + (f" · {UPPER_BOUND}" if results["upper_bound"] else "")
+    shown = [c for c in SCORES if any(c in p["test"]["metrics"] for p in results["planners"].values())]
+    table = Table("planner", *[c.replace("_", " ") for c in shown], title=title)
+    for planner, record in results["planners"].items():
+        cells = []
+        for name in shown:
+            value = record["test"]["metrics"].get(name)
+            cells.append("–" if value is None else _cell(value))
+        table.add_row(planner, *cells)
+    console.print(table)
+    gate = results["gate"]
+    if gate is not None:
+        word = "open" if gate["open"] else "closed, the budget went to oversample"
+        console.print(f"gate {word}: {gate['reason']}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {run.folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _cell(figure: dict[str, float | None]) -> str:
+    if figure.get("low") is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]".replace("[", r"\[")

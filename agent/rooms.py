@@ -1,0 +1,354 @@
+"""What the loop asks of the other rooms, in one place: corpus, features, generator, judge, diagnoser."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agent.child import run_command
+from agent.config import LoopConfig
+from diagnoser.config import DiagnoserTrainConfig
+from resp229k.audio import RATE
+from resp229k.clip import Metadata
+from resp229k.corpus import Corpus
+from training.config import PACKAGE_DATA, dump_config, weights_path
+from training.errors import CheckpointError, NonFiniteError
+from training.files import digest, folder_digest
+from training.seeds import derive
+
+if TYPE_CHECKING:
+    from agent.nodes.clips import ClipRequest
+    from beats.judge import Judge
+    from diagnoser.profile import ErrorProfile
+    from generator.request import Generated, Request
+    from generator.sample import Generator
+
+
+UPPER_BOUND = "upper bound (simulator)"
+PREDICTIONS = "predictions.npz"
+SCORES = ("macro_f1", "tail_macro_f1", "accuracy", "sp", "se", "score")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A synthetic clip on disk: path relative to its corpus, and its length in s.
+
+    ``metadata`` is given when the maker drew a subject of its own.
+    """
+
+    path: str
+    seconds: float
+    metadata: Metadata | None = None
+
+
+class Rooms:
+    """The real rooms. Weights and networks are loaded when first asked for.
+
+    Args:
+        config: of the loop.
+        run: the run folder.
+    """
+
+    def __init__(self, config: LoopConfig, run: Path):
+        import torch
+
+        torch.set_num_threads(config.threads)  # sums depend on it, so results would too
+        self.config = config
+        self.run = run
+
+    # corpus and features
+
+    def build_corpus(self, folder: Path) -> Corpus:
+        """Make the run's corpus, or open it if it is complete."""
+        corpus = self.config.corpus
+        if corpus.kind == "simulated":
+            from resp229k.simulate import simulate_corpus
+
+            return simulate_corpus(corpus.simulate, folder)
+        from resp229k.build import build_corpus
+
+        return build_corpus(corpus.build, folder)
+
+    # weights
+
+    @cached_property
+    def weights(self) -> Path:
+        """Folder of the weights."""
+        return weights_path(self.config.weights)
+
+    def weights_digest(self) -> str:
+        """SHA-256 over every file of the weights."""
+        return self._weights_digest
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        return folder_digest(self.weights, "**/*.safetensors")
+
+    def beats_name(self) -> str:
+        """How the training config inside the run names the encoder.
+
+        A shipped set and a path with ``${NAME}`` go as they are, so that the run can be moved; any
+        other folder is the user's own and goes by its absolute path, because training starts in the
+        run folder.
+        """
+        name = self.config.weights
+        shipped = self.weights.is_relative_to(PACKAGE_DATA)
+        return f"{name if shipped or '${' in name else self.weights.resolve()}/beats"
+
+    def trained_subjects(self) -> set[str]:
+        """Subjects that the generator and the judge were trained on."""
+        found = set() if self._judge is None else set(self._judge.provenance.subjects)
+        return found if self.upper_bound else found | set(self._generator.subjects)
+
+    # diagnoser
+
+    def train_diagnoser(
+        self, folder: Path, *, synthetic: Sequence[str], repeats: str | None, init: str | None
+    ) -> None:
+        """Train in a child process, with ``resp-agent train diagnoser``, into ``folder/model``.
+
+        Paths in the config are relative to the run, where the child starts.
+
+        Raises:
+            RunError: training failed; carries the end of its log.
+        """
+        chosen = self.config.diagnoser
+        settings = DiagnoserTrainConfig(
+            corpus="corpus",
+            task=self.config.task,
+            synthetic=list(synthetic),
+            repeats=repeats,
+            beats=self.beats_name(),
+            preprocess=self.config.preprocess,
+            model=chosen.model,
+            fit=chosen.fit.model_copy(update={"seed": self.config.seed}),
+            balanced=chosen.balanced,
+            loss_weights=chosen.loss_weights,
+            init=init,
+            text=chosen.text,
+            seed=self.config.seed,
+            cache="features",
+        )
+        dump_config(settings, folder / "train.yaml")
+        where = folder.relative_to(self.run).as_posix()
+        run_command(
+            ["train", "diagnoser", "--config", f"{where}/train.yaml", "--out", f"{where}/model"],
+            cwd=self.run,
+            log=folder / "train.log",
+            threads=self.config.threads,
+        )
+        (folder / "train.log").unlink()  # holds times; only a failure needs it, and carries its end
+
+    def score(self, model: Path, tail: Sequence[str], folder: Path) -> dict[str, Any]:
+        """Figures on the ``plan`` split; the predictions are kept in ``folder``."""
+        from diagnoser.evaluate import figures
+        from diagnoser.predict import Predictor
+
+        predictor = Predictor.load(model)
+        part = Corpus.open(self.run / "corpus").subset(split="plan", task=self.config.task)
+        store = predictor.build_store(part, self.run / "features")
+        predictions = predictor.predict_corpus(part, store)
+        predictions.save(folder / PREDICTIONS)
+        found = figures(predictions, tail=tail, draws=1, task=self.config.task)
+        return {name: found[name] for name in (*SCORES, "ece", "f1") if name in found}
+
+    def error_profile(self, scored: Path, tail: Sequence[str]) -> ErrorProfile:
+        """The error profile of predictions that :meth:`score` kept."""
+        from diagnoser.predictions import Predictions
+        from diagnoser.profile import error_profile
+
+        return error_profile(Predictions.load(scored / PREDICTIONS), tail)
+
+    def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
+        """Figures on the test split with 95 % intervals over subjects.
+
+        Raises:
+            ContaminationError: the diagnoser's weights know test subjects.
+        """
+        from diagnoser.evaluate import evaluate
+
+        found = evaluate(
+            model,
+            Corpus.open(self.run / "corpus"),
+            "test",
+            self.config.task,
+            tail=tail,
+            cache=self.run / "features",
+            seed=self.config.seed,
+        )
+        return tidy(found)
+
+    # generator and judge
+
+    @property
+    def upper_bound(self) -> bool:
+        """Whether the simulator stands in for the generator."""
+        return self.config.generator.backend == "simulator"
+
+    @property
+    def source_name(self) -> str:
+        """What manifests give as the source of synthetic clips."""
+        return UPPER_BOUND if self.upper_bound else "synthetic"
+
+    @cached_property
+    def _generator(self) -> Generator:
+        from generator.sample import Generator
+
+        return Generator.load(self.weights, self.config.generator.sample)
+
+    @cached_property
+    def _judge(self) -> Judge | None:
+        from beats.judge import Judge
+
+        folder = self.weights / f"judge-{self.config.task}"
+        return Judge.from_pretrained(folder) if folder.is_dir() else None
+
+    def generator_labels(self) -> tuple[str, ...]:
+        """Classes that the backend can make."""
+        if not self.upper_bound:
+            return self._generator.labels(self.config.task)
+        from resp229k.simulate import SIMULATED
+        from resp229k.tasks import get_task
+
+        return {"disease16": SIMULATED, "icbhi4": get_task("icbhi4").classes}.get(self.config.task, ())
+
+    def judge_classes(self) -> tuple[str, ...]:
+        """Classes that the judge tells apart; none when there is no judge for the task."""
+        return () if self._judge is None else self._judge.classes
+
+    def judge(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities ``(N, C)`` of 16 kHz waves; rows of zeros where there is no sound to judge.
+
+        Raises:
+            CheckpointError: the weights hold no judge for the task.
+        """
+        if self._judge is None:
+            raise CheckpointError(f"no judge-{self.config.task}", path=self.weights)
+        found = np.zeros((len(waves), len(self._judge.classes)))
+        heard = [i for i, w in enumerate(waves) if w.size and np.isfinite(w).all() and np.abs(w).max() > 0]
+        if heard:
+            found[heard] = self._judge.probabilities([waves[i] for i in heard])
+        return found
+
+    def fingerprints(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+        """Coarse log-mel pictures ``(N, 16 x 32)`` in which near duplicates are looked for."""
+        return fingerprints(waves)
+
+    def generate(self, requests: Sequence[ClipRequest], folder: Path, seed: int) -> list[Made]:
+        """Make the clips and write them, each with its provenance, under ``folder/audio``.
+
+        Raises:
+            NonFiniteError: the generator gave samples that are no numbers.
+        """
+        from generator.write import write_clips
+
+        made, metadata = self._simulate(requests, seed) if self.upper_bound else self._draw(requests, seed)
+        for one in made:
+            if not np.isfinite(one.wave).all():
+                raise NonFiniteError(
+                    f"the generator gave non-finite samples for {one.request.label!r}", path=self.weights
+                )
+        paths = write_clips(
+            made,
+            folder / "audio",
+            backend=UPPER_BOUND if self.upper_bound else "neural",
+            weights={} if self.upper_bound else self._generator.digests,
+            subjects_hash=digest([]) if self.upper_bound else self._generator.subjects_hash,
+        )
+        return [
+            Made(f"audio/{path.name}", one.wave.size / RATE, facts)
+            for path, one, facts in zip(paths, made, metadata, strict=True)
+        ]
+
+    def _requests(self, requests: Sequence[ClipRequest]) -> list[Request]:
+        from generator.request import Request
+
+        corpus = Corpus(self.run / "corpus", [])
+        return [
+            Request(
+                task=self.config.task,
+                label=r.label,
+                reference=corpus.audio(r.reference),
+                reference_id=r.reference.clip_id,
+                subject_id=r.reference.subject_id,
+                seconds=self.config.preprocess.seconds,
+            )
+            for r in requests
+        ]
+
+    def _draw(self, requests: Sequence[ClipRequest], seed: int) -> tuple[list[Generated], list[None]]:
+        made = self._generator.generate(self._requests(requests), seed)
+        return made, [None] * len(made)
+
+    def _simulate(self, requests: Sequence[ClipRequest], seed: int) -> tuple[list[Generated], list[Metadata]]:
+        """The simulator renders the class in the style of the reference's source."""
+        from generator.request import Generated
+        from resp229k.simulate import simulate_clip
+
+        made, metadata = [], []
+        for i, (ours, request) in enumerate(zip(requests, self._requests(requests), strict=True)):
+            own = derive(seed, "clip", i)
+            clip = simulate_clip(
+                ours.label,
+                task=self.config.task,
+                seed=own,
+                seconds=self.config.preprocess.seconds,
+                source=ours.reference.source,
+            )
+            made.append(Generated(clip.wave, None, request, own))
+            metadata.append(clip.metadata)
+        return made, metadata
+
+
+def tidy(found: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation as the summary keeps it: scores with intervals, the prior row, confusion counts.
+
+    Classes that are neither in the truth nor among the guesses are left out of the matrix.
+    """
+    counts = np.asarray(found["confusion"]["counts"])
+    names = found["confusion"]["classes"]
+    used = [i for i in range(len(names)) if counts[i].any() or counts[:, i].any()]
+    return {
+        "clips": found["clips"],
+        "subjects": found["subjects"],
+        "contaminated": found["contaminated"],
+        "metrics": {
+            name: {
+                "value": found[name],
+                "low": found["intervals"][name][0],
+                "high": found["intervals"][name][1],
+            }
+            for name in SCORES
+            if found.get(name) is not None
+        },
+        "auroc": found["auroc"],
+        "ece": found["ece"],
+        "f1": found["f1"],
+        "prior": {n: v for n, v in found["source_prior"].items() if v is not None},
+        "classes": [names[i] for i in used],
+        "confusion": counts[np.ix_(used, used)].tolist(),
+    }
+
+
+def fingerprints(waves: Sequence[np.ndarray], bands: int = 16, frames: int = 32) -> np.ndarray:
+    """Log-power pictures ``(N, bands x frames)`` of waves ``(n,)``, whatever their length.
+
+    Bands are even on a logarithmic axis from 60 Hz to 8 kHz, frames even over the clip.
+    """
+    edges = np.geomspace(60, RATE / 2, bands + 1)
+    found = np.zeros((len(waves), bands * frames))
+    for row, wave in zip(found, waves, strict=True):
+        clean = np.nan_to_num(wave.astype(np.float64), posinf=0.0, neginf=0.0)
+        parts = np.array_split(np.pad(clean, (0, max(0, 512 * frames - clean.size))), frames)
+        size = min(part.size for part in parts)
+        power = np.abs(np.fft.rfft(np.stack([p[:size] for p in parts]) * np.hanning(size), axis=1)) ** 2
+        bins = np.searchsorted(np.fft.rfftfreq(size, 1 / RATE), edges)
+        sums = [power[:, a : max(b, a + 1)].mean(axis=1) for a, b in itertools.pairwise(bins)]
+        row[:] = np.log(np.stack(sums, axis=1) + 1e-10).ravel()
+    return found

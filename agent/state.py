@@ -1,0 +1,53 @@
+"""The graph's state: JSON values and paths relative to the run, nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class LoopState(TypedDict, total=False):
+    """State of one planner's thread.
+
+    ``round`` is the round under way, 0 being the baseline, and ``left`` the rounds still to come:
+    the loop's own budget, independent of LangGraph's recursion limit.
+    """
+
+    planner: str
+    round: int
+    left: int
+    facts: str  # folder of `prepare`
+    model: str  # folder of the current diagnoser
+    model_round: int  # round it was trained in
+    synthetic: list[str]  # corpus folders of kept synthetic clips, all rounds
+    repeats: str | None  # JSON of extra copies of real clips, all rounds
+    added: dict[str, int]  # clips added per class, all rounds
+    profile: str  # folder of `diagnose`
+    request: dict[str, Any]  # what the planner is given
+    plan: dict[str, Any]
+    gate: str | None  # folder of `gate`
+    gate_open: bool
+    candidates: str  # folder of `synthesize`
+    scores: list[dict[str, Any]]  # per round, on the plan split
+    records: list[dict[str, Any]]  # per round: plan, gate, what was added
+    pending: dict[str, Any]  # the record of the round under way
+    test: str | None  # folder of `test`
+    note: str  # line for the console
+
+
+def first_state(planner: str, rounds: int) -> LoopState:
+    """The state before anything was done."""
+    return LoopState(
+        planner=planner,
+        round=0,
+        left=rounds,
+        synthetic=[],
+        repeats=None,
+        added={},
+        gate=None,
+        gate_open=False,
+        scores=[],
+        records=[],
+        pending={"round": 0, "method": "baseline", "added": {}},
+        test=None,
+        note="",
+    )
