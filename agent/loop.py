@@ -9,9 +9,10 @@ from typing import Any
 from rich.table import Table
 
 from agent.config import LoopConfig
+from agent.figures import SCORES
 from agent.graph import checkpoints, run_planner
 from agent.report import write_report
-from agent.rooms import SCORES, UPPER_BOUND, Rooms
+from agent.rooms import UPPER_BOUND, Rooms
 from agent.state import LoopState
 from agent.summary import environment, make_results, timings
 from agent.work import Work

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from agent.figures import SCORES
 from agent.nodes.synthesize import read_screen
 from agent.rooms import UPPER_BOUND
 from agent.state import LoopState
@@ -18,14 +19,8 @@ from agent.work import Work
 from training.files import write_text
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-METRICS = {
-    "macro_f1": "Macro-F1",
-    "tail_macro_f1": "Tail macro-F1",
-    "accuracy": "Accuracy",
-    "sp": "Sp",
-    "se": "Se",
-    "score": "Score",
-}
+TITLES = ("Macro-F1", "Tail macro-F1", "Accuracy", "Sp", "Se", "Score")
+METRICS = dict(zip(SCORES, TITLES, strict=True))
 
 
 def write_report(work: Work, states: dict[str, LoopState], summary: dict[str, Any], path: Path) -> None:

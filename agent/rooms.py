@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 
 from agent.child import run_command
 from agent.config import LoopConfig
+from agent.figures import SCORES, tidy
 from diagnoser.config import DiagnoserTrainConfig
 from resp229k.audio import RATE
 from resp229k.clip import Metadata
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 UPPER_BOUND = "upper bound (simulator)"
 PREDICTIONS = "predictions.npz"
-SCORES = ("macro_f1", "tail_macro_f1", "accuracy", "sp", "se", "score")
 
 
 @dataclass(frozen=True)
@@ -236,10 +235,6 @@ class Rooms:
             found[heard] = self._judge.probabilities([waves[i] for i in heard])
         return found
 
-    def fingerprints(self, waves: Sequence[np.ndarray]) -> np.ndarray:
-        """Coarse log-mel pictures ``(N, 16 x 32)`` in which near duplicates are looked for."""
-        return fingerprints(waves)
-
     def generate(self, requests: Sequence[ClipRequest], folder: Path, seed: int) -> list[Made]:
         """Make the clips and write them, each with its provenance, under ``folder/audio``.
 
@@ -304,51 +299,3 @@ class Rooms:
             made.append(Generated(clip.wave, None, request, own))
             metadata.append(clip.metadata)
         return made, metadata
-
-
-def tidy(found: dict[str, Any]) -> dict[str, Any]:
-    """An evaluation as the summary keeps it: scores with intervals, the prior row, confusion counts.
-
-    Classes that are neither in the truth nor among the guesses are left out of the matrix.
-    """
-    counts = np.asarray(found["confusion"]["counts"])
-    names = found["confusion"]["classes"]
-    used = [i for i in range(len(names)) if counts[i].any() or counts[:, i].any()]
-    return {
-        "clips": found["clips"],
-        "subjects": found["subjects"],
-        "contaminated": found["contaminated"],
-        "metrics": {
-            name: {
-                "value": found[name],
-                "low": found["intervals"][name][0],
-                "high": found["intervals"][name][1],
-            }
-            for name in SCORES
-            if found.get(name) is not None
-        },
-        "auroc": found["auroc"],
-        "ece": found["ece"],
-        "f1": found["f1"],
-        "prior": {n: v for n, v in found["source_prior"].items() if v is not None},
-        "classes": [names[i] for i in used],
-        "confusion": counts[np.ix_(used, used)].tolist(),
-    }
-
-
-def fingerprints(waves: Sequence[np.ndarray], bands: int = 16, frames: int = 32) -> np.ndarray:
-    """Log-power pictures ``(N, bands x frames)`` of waves ``(n,)``, whatever their length.
-
-    Bands are even on a logarithmic axis from 60 Hz to 8 kHz, frames even over the clip.
-    """
-    edges = np.geomspace(60, RATE / 2, bands + 1)
-    found = np.zeros((len(waves), bands * frames))
-    for row, wave in zip(found, waves, strict=True):
-        clean = np.nan_to_num(wave.astype(np.float64), posinf=0.0, neginf=0.0)
-        parts = np.array_split(np.pad(clean, (0, max(0, 512 * frames - clean.size))), frames)
-        size = min(part.size for part in parts)
-        power = np.abs(np.fft.rfft(np.stack([p[:size] for p in parts]) * np.hanning(size), axis=1)) ** 2
-        bins = np.searchsorted(np.fft.rfftfreq(size, 1 / RATE), edges)
-        sums = [power[:, a : max(b, a + 1)].mean(axis=1) for a, b in itertools.pairwise(bins)]
-        row[:] = np.log(np.stack(sums, axis=1) + 1e-10).ravel()
-    return found

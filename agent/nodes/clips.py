@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.planners import PlanItem
-from agent.screen import Candidate, ScreenReport
+from agent.screen import Candidate, ScreenReport, fingerprints
 from agent.screen import screen as judge_and_keep
 from agent.work import Work
 from resp229k.audio import RATE, load_audio
@@ -115,7 +115,7 @@ def run_screen(work: Work, corpus: Corpus, planned: Mapping[str, int], folder: P
     report = judge_and_keep(
         [Candidate(clip_id=c.clip_id, label=c.labels[task]) for c in corpus.clips],
         waves,
-        work.rooms.fingerprints(waves),
+        fingerprints(waves),
         work.rooms.judge(waves),
         work.rooms.judge_classes(),
         planned,

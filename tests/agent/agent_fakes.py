@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.config import LoopConfig
 from agent.nodes.clips import ClipRequest
-from agent.rooms import Made, fingerprints
+from agent.rooms import Made
 from diagnoser.predictions import Predictions
 from diagnoser.profile import ErrorProfile, error_profile
 from resp229k.audio import RATE, write_wav
@@ -109,9 +109,6 @@ class FakeRooms:
             scores = np.array([-abs(np.log2(max(peak, 1) / PITCH[name])) for name in CLASSES])
             found.append(np.exp(4 * scores) / np.exp(4 * scores).sum())
         return np.array(found)
-
-    def fingerprints(self, waves: Sequence[np.ndarray]) -> np.ndarray:
-        return fingerprints(waves)
 
     def generate(self, requests: Sequence[ClipRequest], folder: Path, seed: int) -> list[Made]:
         self._called("generate")
