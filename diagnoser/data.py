@@ -89,14 +89,15 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
 
 
 def feature_statistics(dataset: ClipDataset) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation ``(D,)`` of the features over all places of all clips."""
-    count, total, square = 0, 0.0, 0.0
+    """Mean and standard deviation ``(F, D)`` of the features over all columns of all clips."""
+    count = 0
+    total: Any = 0.0
+    square: Any = 0.0
     for clip_id in dict.fromkeys(dataset.clip_ids):
         grid = np.asarray(dataset.store.features(clip_id), dtype=np.float64)
-        flat = grid.reshape(-1, grid.shape[-1])
-        count += len(flat)
-        total = total + flat.sum(axis=0)
-        square = square + (flat**2).sum(axis=0)
+        count += len(grid)
+        total = total + grid.sum(axis=0)
+        square = square + (grid**2).sum(axis=0)
     mean = total / count
     deviation = np.sqrt(np.maximum(square / count - mean**2, 0.0))
-    return torch.from_numpy(np.asarray(mean)).float(), torch.from_numpy(np.asarray(deviation)).float()
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()

@@ -55,8 +55,8 @@ class Diagnoser(Model):
         self.projection = nn.Linear(config.feature_dim, sizes.hidden)
         self.row_embedding = nn.Embedding(sizes.rows, sizes.hidden)
         nn.init.normal_(self.row_embedding.weight, std=0.02)
-        self.register_buffer("feature_mean", torch.zeros(config.feature_dim))
-        self.register_buffer("feature_scale", torch.ones(config.feature_dim))
+        self.register_buffer("feature_mean", torch.zeros(config.feature_rows, config.feature_dim))
+        self.register_buffer("feature_scale", torch.ones(config.feature_rows, config.feature_dim))
         self.register_buffer("temperature", torch.ones(()))
         if sizes.attention == "dense":
             make_dense(self.longformer)
@@ -69,7 +69,10 @@ class Diagnoser(Model):
                 module.requires_grad_(False)
 
     def standardise(self, mean: torch.Tensor, scale: torch.Tensor) -> None:
-        """Set the features' mean and standard deviation ``(D,)`` of the training clips."""
+        """Set the features' mean and standard deviation ``(F, D)`` over the training clips.
+
+        Per row, because rows differ far more from each other than clips do.
+        """
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(scale.clamp_min(1e-4))
 
@@ -197,5 +200,7 @@ def _longformer_config(config: DiagnoserConfig) -> LongformerConfig:
         max_position_embeddings=longest + PAD + 1,
         type_vocab_size=1,
         layer_norm_eps=1e-5,
+        # 0.02 is made for width 768; this is the same share of 1 / sqrt(width) at every width.
+        initializer_range=0.02 * (768 / sizes.hidden) ** 0.5,
         num_labels=len(config.classes),  # type: ignore[call-arg]
     )

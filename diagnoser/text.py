@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordPiece
-from tokenizers.trainers import WordPieceTrainer
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
 
 from diagnoser.config import SPECIAL
 from training.errors import CheckpointError
@@ -16,7 +16,7 @@ from training.files import write_text
 
 
 class Words:
-    """A tokenizer of narratives: lower case, single digits, word pieces.
+    """A tokenizer of narratives: lower case, single digits, byte pairs within words.
 
     Args:
         tokenizer: from :meth:`train` or :meth:`load`.
@@ -28,13 +28,14 @@ class Words:
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int) -> Self:
         """Learn at most ``vocabulary`` pieces; the special tokens come first."""
-        tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))  # noqa: S106 (no password)
+        tokenizer = Tokenizer(BPE(unk_token="[UNK]"))  # noqa: S106 (no password)
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
         )
-        # Sorted, with the whole alphabet in it, so that the vocabulary does not depend on their order.
-        trainer = WordPieceTrainer(
+        # Byte pairs without a prefix for inner pieces: the library's word pieces get their ids in the
+        # order of a hash table, so that two trainings on the same texts would differ.
+        trainer = BpeTrainer(
             vocab_size=vocabulary,
             special_tokens=list(SPECIAL),
             initial_alphabet=list("0123456789abcdefghijklmnopqrstuvwxyz.,:;%/-()"),

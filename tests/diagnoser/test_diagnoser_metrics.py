@@ -1,0 +1,177 @@
+"""Scores against scikit-learn and against sums done by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from diagnoser.calibrate import fit_temperature, negative_log_likelihood
+from diagnoser.evaluate import figures, source_prior
+from diagnoser.metrics import (
+    accuracy,
+    auroc,
+    confusion,
+    ece,
+    f1s,
+    interval,
+    macro_f1,
+    recalls,
+    resample,
+    sp_se_score,
+    subject_matrices,
+    tail_macro_f1,
+)
+from diagnoser.predictions import Predictions
+from diagnoser.profile import ErrorProfile, error_profile
+from training.errors import DataError
+
+CLASSES = ("normal", "crackle", "wheeze", "both")
+
+
+def made(n: int = 300, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Predictions:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(classes), n)
+    logits = rng.normal(size=(n, len(classes))) + 1.5 * np.eye(len(classes))[labels]
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Predictions(
+        clip_ids=[f"c{i}" for i in range(n)],
+        subject_ids=[f"s:{i % 23}" for i in range(n)],
+        labels=labels,
+        probs=probs.astype(np.float32),
+        classes=classes,
+    )
+
+
+def test_against_scikit_learn() -> None:
+    p = made()
+    matrix = confusion(p.labels, p.guesses, 4)
+    assert (matrix == sk.confusion_matrix(p.labels, p.guesses)).all()
+    assert accuracy(matrix) == pytest.approx(sk.accuracy_score(p.labels, p.guesses))
+    assert macro_f1(matrix) == pytest.approx(sk.f1_score(p.labels, p.guesses, average="macro"))
+    assert recalls(matrix) == pytest.approx(sk.recall_score(p.labels, p.guesses, average=None))
+    assert tail_macro_f1(matrix, [1, 3]) == pytest.approx(f1s(matrix)[[1, 3]].mean())
+    assert auroc(p.labels, p.probs) == pytest.approx(
+        sk.roc_auc_score(p.labels, p.probs, multi_class="ovr", average="macro"), abs=1e-6
+    )
+    tied = np.round(p.probs, 1)
+    assert auroc((p.labels == 0).astype(int), np.stack([1 - tied[:, 0], tied[:, 0]], 1)) == pytest.approx(
+        sk.roc_auc_score(p.labels == 0, tied[:, 0])
+    )
+
+
+def test_sp_se_score_by_hand() -> None:
+    """Se counts exact classes: a crackle called wheeze is an error, though it is called abnormal."""
+    matrix = np.array([[8, 1, 1, 0], [2, 5, 3, 0], [1, 1, 2, 0], [0, 2, 1, 3]])
+    sp, se, score = sp_se_score(matrix, 0)
+    assert sp == pytest.approx(8 / 10)
+    assert se == pytest.approx((5 + 2 + 3) / 20)
+    assert score == pytest.approx(0.65)
+
+
+def test_classes_absent_from_the_truth_do_not_count() -> None:
+    labels, guesses = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    matrix = confusion(labels, guesses, 4)
+    # f1 of 0: 2/(2+1); of 1: 1; class 2 was only guessed, class 3 never occurs.
+    assert macro_f1(matrix) == pytest.approx((2 / 3 + 1) / 2)
+    assert np.isnan(tail_macro_f1(matrix, [2, 3])) and np.isnan(tail_macro_f1(matrix, []))
+
+
+def test_ece_by_hand() -> None:
+    probs = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
+    labels = np.array([0, 1, 0, 0])
+    # (0.866, 0.933]: confidence 0.9, hits 1/2; (0.533, 0.6]: confidence 0.6, hits 1/2.
+    assert ece(labels, probs) == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
+    assert ece(np.array([0, 0]), np.array([[1.0, 0.0], [1.0, 0.0]])) == 0.0
+
+
+def test_intervals_draw_subjects_not_clips() -> None:
+    p = made()
+    matrices = subject_matrices(p.labels, p.guesses, p.subject_ids, 4)
+    assert matrices.shape == (23, 4, 4) and (matrices.sum(axis=0) == confusion(p.labels, p.guesses, 4)).all()
+    low, high = interval(matrices, macro_f1, draws=1000, seed=3)
+    assert low < macro_f1(matrices.sum(axis=0)) < high and (low, high) == interval(matrices, macro_f1, seed=3)
+    # A hundred copies of each clip tell nothing new about subjects.
+    same = interval(matrices * 100, macro_f1, seed=3)
+    assert same == pytest.approx((low, high))
+    assert resample(matrices[:1], 5, 0) == pytest.approx(np.repeat(matrices[:1], 5, axis=0))
+
+
+def test_temperature_lowers_the_loss_and_finds_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 4)) * 2
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (probs.cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)
+    found = fit_temperature(3.0 * logits, labels)
+    assert found == pytest.approx(3.0, rel=0.1)
+    assert negative_log_likelihood(3 * logits, labels, found) < negative_log_likelihood(3 * logits, labels)
+
+
+def test_profile() -> None:
+    p = made()
+    profile = error_profile(p, tail=["both"])
+    assert ErrorProfile.model_validate_json(profile.model_dump_json()) == profile
+    matrix = confusion(p.labels, p.guesses, 4)
+    for index, one in enumerate(profile.classes):
+        assert one.label == CLASSES[index] and one.tail == (one.label == "both")
+        assert (
+            one.support == matrix[index].sum() and one.false_negatives == one.support - matrix[index, index]
+        )
+        assert sum(one.confused_with.values()) == one.false_negatives
+        assert one.precision == pytest.approx(matrix[index, index] / matrix[:, index].sum(), abs=1e-6)
+    assert profile.tail_macro_f1 == pytest.approx(f1s(matrix)[3], abs=1e-6)
+    with pytest.raises(DataError, match="no such classes: cough"):
+        error_profile(p, tail=["cough"])
+
+
+def test_profile_leaves_out_what_does_not_occur() -> None:
+    p = made(classes=(*CLASSES, "never"))
+    keep = p.labels < 4
+    rest = Predictions(
+        [c for c, k in zip(p.clip_ids, keep, strict=True) if k],
+        [s for s, k in zip(p.subject_ids, keep, strict=True) if k],
+        p.labels[keep],
+        p.probs[keep],
+        p.classes,
+    )
+    assert [one.label for one in error_profile(rest).classes] == list(CLASSES)
+
+
+def test_figures_are_json_and_hold_intervals() -> None:
+    p = made()
+    record = figures(p, tail=["both"], draws=200, task="icbhi4")
+    json.dumps(record, allow_nan=False)
+    for name in ("accuracy", "macro_f1", "tail_macro_f1", "sp", "se", "score"):
+        low, high = record["intervals"][name]
+        assert low <= record[name] <= high
+    prior = source_prior(p, 0, task="icbhi4")
+    assert (prior["class"], prior["sp"], prior["se"], prior["score"]) == ("normal", 1.0, 0.0, 0.5)
+    assert prior["tail_macro_f1"] is None
+
+
+def test_predictions_round_trip(tmp_path: Path) -> None:
+    p = made(20)
+    p.save(tmp_path / "a" / "p.npz")
+    again = Predictions.load(tmp_path / "a" / "p.npz")
+    assert again.clip_ids == p.clip_ids and again.classes == p.classes
+    assert (again.probs == p.probs).all() and (again.labels == p.labels).all()
+    (tmp_path / "b.npz").write_bytes(b"no")
+    for name in ("b.npz", "c.npz"):
+        with pytest.raises(DataError, match="holds no predictions"):
+            Predictions.load(tmp_path / name)
+    with pytest.raises(DataError, match="do not fit"):
+        Predictions(["a"], ["b", "c"], p.labels, p.probs, CLASSES)
+
+
+def test_light_modules_need_no_torch() -> None:
+    code = (
+        "import sys, diagnoser.config, diagnoser.profile, diagnoser.metrics, training.fitconfig; "
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'tokenizers'} & set(sys.modules); "
+        "sys.exit(','.join(heavy) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
