@@ -63,7 +63,7 @@ class GateSettings(Strict):
     """When the generator is trusted with the budget.
 
     ``ratio`` is the least share of the judge's recall on real clips that generated clips must reach,
-    macro and tail. A judge whose macro recall on real clips is below ``judge_over_chance`` / classes
+    macro and tail; 0 switches the gate off. A judge whose macro recall on real clips is below ``judge_over_chance`` / classes
     cannot tell, and the gate stays closed.
     """
 

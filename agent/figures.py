@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 
 SCORES = ("macro_f1", "tail_macro_f1", "accuracy", "sp", "se", "score")
+_SOUND_TASKS = ("icbhi4", "spr_event", "spr_record")
+
+
+def scores_of(task: str) -> tuple[str, ...]:
+    """Scores shown for a task: the ICBHI challenge's Sp, Se and Score are for tasks of sounds."""
+    return SCORES if task in _SOUND_TASKS else SCORES[:3]
 
 
 def tidy(found: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +33,7 @@ def tidy(found: dict[str, Any]) -> dict[str, Any]:
                 "low": found["intervals"][name][0],
                 "high": found["intervals"][name][1],
             }
-            for name in SCORES
+            for name in scores_of(found["task"])
             if found.get(name) is not None
         },
         "auroc": found["auroc"],

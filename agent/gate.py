@@ -125,6 +125,8 @@ def decide(
 def _verdict(
     real: Recall, macro: float | None, rare: float | None, ratio: float, floor: float
 ) -> tuple[bool, str]:
+    if ratio == 0:
+        return True, "switched off (ratio 0)"
     if macro is None or real.macro < floor:
         return False, (
             f"the judge cannot tell: its macro recall on real clips is {real.macro:.2f}, "

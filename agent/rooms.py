@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 
 from agent.child import run_command
 from agent.config import LoopConfig
-from agent.figures import SCORES, tidy
+from agent.figures import scores_of, tidy
 from diagnoser.config import DiagnoserTrainConfig
 from resp229k.audio import RATE
 from resp229k.clip import Metadata
@@ -55,6 +56,9 @@ class Rooms:
     """
 
     def __init__(self, config: LoopConfig, run: Path):
+        os.environ.setdefault(
+            "TRANSFORMERS_VERBOSITY", "error"
+        )  # its padding notes would end up in the table
         import torch
 
         torch.set_num_threads(config.threads)  # sums depend on it, so results would too
@@ -155,7 +159,7 @@ class Rooms:
         predictions = predictor.predict_corpus(part, store)
         predictions.save(folder / PREDICTIONS)
         found = figures(predictions, tail=tail, draws=1, task=self.config.task)
-        return {name: found[name] for name in (*SCORES, "ece", "f1") if name in found}
+        return {name: found[name] for name in (*scores_of(self.config.task), "ece", "f1")}
 
     def error_profile(self, scored: Path, tail: Sequence[str]) -> ErrorProfile:
         """The error profile of predictions that :meth:`score` kept."""

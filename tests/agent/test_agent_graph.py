@@ -12,7 +12,7 @@ from agent.loop import run_loop
 from agent.nodes.plan import draw_repeats
 from agent.nodes.prepare import tail_classes
 from resp229k.corpus import Corpus
-from training.errors import RunError
+from training.errors import ContaminationError, RunError
 from training.files import read_json
 from training.run import open_run
 
@@ -176,3 +176,10 @@ def test_repeats_stay_level_over_rounds() -> None:
     second = draw_repeats(ids, {"a": 8}, first, seed=2)
     assert sum(second.values()) == 15
     assert set(second.values()) == {3}
+
+
+def test_weights_that_know_held_out_subjects_are_refused(tmp_path: Path) -> None:
+    rooms = FakeRooms(tmp_path / "run")
+    rooms.known = {"fake:plan-wheeze-0"}
+    with pytest.raises(ContaminationError, match="plan-wheeze-0"):
+        loop(tmp_path / "run", rooms)

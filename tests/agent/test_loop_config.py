@@ -1,0 +1,67 @@
+"""Loop configs and the child process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from agent_fakes import config
+
+from agent.child import run_command
+from agent.config import LoopConfig
+from agent.rooms import Rooms
+from training.config import load_config
+from training.errors import ConfigError, RunError
+
+LOOPS = ("quickstart", "small-spr2icbhi", "small-icbhi2spr", "ci-gate", "ci-simulator")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_presets_are_valid_and_named_after_themselves(name: str) -> None:
+    assert load_config(LoopConfig, name).name == name
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"task": "nonesuch"}, "unknown task"),
+        ({"planners": ["none", "none"]}, "each once"),
+        ({"generator": {"backend": "simulator"}, "corpus": {"kind": "real", "build": {}}}, "upper bound"),
+        ({"name": "../up"}, "name"),
+        ({"budgets": 3}, "unknown key 'budgets'"),
+    ],
+)
+def test_wrong_values_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(**values)
+
+
+def test_config_module_stays_light() -> None:
+    code = (
+        "import sys, agent.config, agent.planners\n"
+        "heavy = {'torch', 'transformers', 'langgraph', 'pandas', 'librosa', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_failing_child_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"(?s)train diagnoser.*nonesuch\.yaml"):
+        run_command(
+            ["train", "diagnoser", "--config", "nonesuch.yaml", "--out", "model"],
+            cwd=tmp_path,
+            log=tmp_path / "log",
+            threads=1,
+        )
+
+
+def test_own_weights_go_by_a_path_that_the_child_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w").mkdir()
+    monkeypatch.setenv("MY_WEIGHTS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert Rooms(config(weights="${MY_WEIGHTS}/w"), tmp_path).beats_name() == "${MY_WEIGHTS}/w/beats"
+    assert Rooms(config(weights="w"), tmp_path).beats_name() == f"{tmp_path}/w/beats"
