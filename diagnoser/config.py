@@ -44,7 +44,7 @@ class DiagnoserSizes(Strict):
         text_tokens: longest narrative, tokens.
         vocabulary: size of the tokenizer trained on the narratives.
         max_columns: longest audio, columns of 160 ms.
-        dropout: of states and attention.
+        dropout: of states.
         text_dropout: share of text tokens hidden in training (paper: 0.2).
         audio_dropout: share of audio columns hidden in training (paper: 0.1).
     """

@@ -196,7 +196,8 @@ def _longformer_config(config: DiagnoserConfig) -> LongformerConfig:
         num_attention_heads=sizes.heads,
         intermediate_size=sizes.inner,
         hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
+        # Dropout inside attention would forbid the fused CPU kernel; the states' dropout remains.
+        attention_probs_dropout_prob=0.0,
         max_position_embeddings=longest + PAD + 1,
         type_vocab_size=1,
         layer_norm_eps=1e-5,
