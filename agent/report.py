@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent.nodes.synthesize import read_screen
 from agent.rooms import UPPER_BOUND
 from agent.state import LoopState
 from agent.work import Work
+from resp229k.corpus import Corpus
 from training.files import write_text
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -25,10 +27,12 @@ METRICS = dict(zip(SCORES, TITLES, strict=True))
 
 def write_report(work: Work, states: dict[str, LoopState], summary: dict[str, Any], path: Path) -> None:
     """Render the page from the summary and the run's screen reports."""
-    write_text(path, render(summary, screens(work, states)))
+    write_text(path, render(summary, screens(work, states), probes(work, states)))
 
 
-def render(summary: dict[str, Any], screened: list[dict[str, Any]]) -> str:
+def render(
+    summary: dict[str, Any], screened: list[dict[str, Any]], probed: Mapping[str, str] | None = None
+) -> str:
     """HTML of a summary. Every name from data is escaped."""
     results = summary["results"]
     pages = Environment(
@@ -46,8 +50,20 @@ def render(summary: dict[str, Any], screened: list[dict[str, Any]]) -> str:
         figures={name: confusion_figure(t["confusion"], t["classes"]) for name, t in tests.items()},
         plan_metrics={m: METRICS[m] for m in used},
         screens=screened,
+        probes=probed or {},
         classes=[name for name, count in results["train"].items() if count],
     )
+
+
+def probes(work: Work, states: dict[str, LoopState]) -> dict[str, str]:
+    """Class → its first probe clip, a path relative to the run; empty where the gate made none."""
+    gates = [s["gate"] for s in states.values() if s["gate"]]
+    if not gates or not (work.path(gates[0]) / "probe").is_dir():
+        return {}
+    found: dict[str, str] = {}
+    for clip in Corpus.open(work.path(gates[0]) / "probe").clips:
+        found.setdefault(clip.labels[work.config.task], f"{gates[0]}/probe/{clip.path}")
+    return found
 
 
 def screens(work: Work, states: dict[str, LoopState]) -> list[dict[str, Any]]:
