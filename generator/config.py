@@ -126,6 +126,9 @@ class SampleConfig(Strict):
     top_p: float = Field(default=0.95, gt=0, le=1)
     steps: int = Field(default=4, ge=1)
     method: Literal["euler", "midpoint"] = "midpoint"
+    # Deviation of the starting noise. Below 1 it trades variety for less of the noise that a decoder trained
+    # for few steps leaves on the mel.
+    noise: float = Field(default=0.75, gt=0, le=1)
     guidance: float = Field(default=2.0, ge=0)  # 1: plain conditional field
     sway: float = Field(default=0.0, ge=-1, le=1)  # negative: more steps near the noise
     batch: int = Field(default=32, ge=1)

@@ -163,7 +163,7 @@ class Generator:
         )
         mels = self.flow.config.codec.mels
         noise = [
-            torch.randn(self.codec.length(n), mels, generator=g)
+            c.noise * torch.randn(self.codec.length(n), mels, generator=g)
             for n, g in zip(samples, generators, strict=True)
         ]
         frames = self.flow.sample(
