@@ -16,7 +16,8 @@ from agent.rooms import UPPER_BOUND, Rooms
 from agent.state import LoopState
 from agent.summary import environment, make_results, timings
 from agent.work import Work
-from training.files import write_json
+from training.errors import RunError
+from training.files import read_json, write_json
 from training.progress import console
 from training.run import Run, open_run
 
@@ -42,6 +43,7 @@ def run_loop(
     """
     with open_run(run, config, resume=resume) as opened:
         work = Work(opened, config, rooms or Rooms(config, run))
+        check_weights(work)
         opened.event("resume" if resume else "begin", name=config.name)
         console.print(
             f"[bold]{config.name}[/]: {config.task}, {config.rounds} × {config.budget} clips, "
@@ -59,6 +61,23 @@ def run_loop(
         opened.event("end", seconds=round(time.monotonic() - began, 3))
         show(summary["results"], opened)
     return summary
+
+
+def check_weights(work: Work) -> None:
+    """Note the weights of a new run; refuse to go on with others, which would mix two runs in one.
+
+    Raises:
+        RunError: the weights are not those that the run began with.
+    """
+    path, wanted = work.path("weights.json"), {"digest": work.rooms.weights_digest()}
+    if not path.is_file():
+        write_json(path, wanted)
+    elif read_json(path) != wanted:
+        raise RunError(
+            "was begun with other weights",
+            path=work.run.folder,
+            cure=f"put the old {work.config.weights} back, or choose another --run",
+        )
 
 
 def finish(work: Work, states: dict[str, LoopState]) -> dict[str, Any]:
@@ -88,6 +107,8 @@ def show(results: dict[str, Any], run: Run) -> None:
             value = record["test"]["metrics"].get(name)
             cells.append("–" if value is None else _cell(value))
         table.add_row(planner, *cells)
+    prior = next(iter(results["planners"].values()))["test"]["prior"]
+    table.add_row("source prior", *[f"{prior[c]:.3f}" if c in prior else "–" for c in shown], style="dim")
     console.print(table)
     gate = results["gate"]
     if gate is not None:

@@ -143,6 +143,14 @@ def test_another_config_is_refused(tmp_path: Path) -> None:
         loop(run, FakeRooms(run), resume=True, rounds=1, budget=7)
 
 
+def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    loop(run, FakeRooms(run), rounds=1)
+    monkeypatch.setattr(FakeRooms, "weights_digest", lambda self: "others")
+    with pytest.raises(RunError, match="other weights"):
+        loop(run, FakeRooms(run), resume=True, rounds=1)
+
+
 def test_two_processes_cannot_share_a_run(tmp_path: Path) -> None:
     with open_run(tmp_path / "run", config()), pytest.raises(RunError, match="in use by another process"):
         loop(tmp_path / "run", FakeRooms(tmp_path / "run"), resume=True)
