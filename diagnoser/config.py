@@ -55,7 +55,7 @@ class DiagnoserSizes(Strict):
     inner: int = Field(default=128, gt=0)
     window: int = Field(default=32, gt=0, multiple_of=2)
     attention: Literal["dense", "library"] = "dense"
-    rows: int = Field(default=4, gt=0)
+    rows: int = Field(default=2, gt=0)
     anchors: Anchors = Anchors()
     pool: Literal["cls", "mean"] = "mean"
     text_tokens: int = Field(default=32, ge=0)

@@ -8,6 +8,7 @@ frequency row. ``[CLS]``, ``[DESCRIPTION]`` and the anchors attend globally.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from transformers.utils import ModelOutput
 from diagnoser.attention import make_dense
 from diagnoser.config import CLS, DESCRIPTION, PAD, SEP, DiagnoserConfig
 from training.model import Model
+
+# It announces every padded batch; padding is our daily bread and is tested.
+logging.getLogger("transformers.models.longformer.modeling_longformer").setLevel(logging.ERROR)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from resp229k.tasks import get_task
 from training.config import dump_config, weights_path
 from training.errors import CheckpointError, RunError
 from training.files import new_folder, read_json, write_json
-from training.fit import FitResult, fit
+from training.fit import FitResult, fit, meet
 from training.model import Provenance
 from training.seeds import derive, seed_all
 
@@ -84,6 +84,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
     if int(os.environ.get("RANK", "0")) == 0:
         metrics = select_metrics(model, logits, labels["select"], result, counts)
         write(out, config, model, words, material, metrics)
+    meet()
 
 
 def start(config: DiagnoserTrainConfig, material: Material) -> tuple[Diagnoser, Words | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import warnings
@@ -93,6 +94,8 @@ def fit(
     world = int(os.environ.get("WORLD_SIZE", "1"))
     key = digest([config.model_dump(mode="json"), len(train_dataset), world])
     checkpoint = _claim(out, key, resume)
+    if world > 1:
+        atexit.register(_leave)
     home = next(model.parameters()).device
     seed_all(config.seed)
     order = sample_order(len(train_dataset), config, weights)
@@ -125,13 +128,24 @@ def _finish(trainer: HouseTrainer, model: nn.Module, home: torch.device, out: Pa
     if state is not None:
         model.load_state_dict(state, strict=True)
     model.to(home).eval()
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
+    meet()
     if trainer.args.should_save:
         shutil.rmtree(out, ignore_errors=True)
     progress = tracker.progress
     best = progress["best_step"]
     return FitResult(steps, progress["best_metric"], steps if best is None else best, progress["history"])
+
+
+def meet() -> None:
+    """Wait for the other processes, if there are any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def _leave() -> None:
+    """Close the connections to the other processes; left to the interpreter's end, this may abort."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _unwrap_deepspeed(

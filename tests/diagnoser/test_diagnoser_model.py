@@ -18,6 +18,7 @@ def build(**sizes: Any) -> Diagnoser:
         "heads": 4,
         "inner": 48,
         "window": 8,
+        "rows": 4,
         "vocabulary": 64,
         "text_tokens": 12,
         "max_columns": 20,
