@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
+from rich.markup import escape
 
 from agent.cli import data, doctor, loop, models, train
 from training.errors import RespError
@@ -28,13 +30,10 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Run the command; wrong input ends with one line that names file and cure, and exit code 2."""
+    # The library's notes on padding would end up between our own lines.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
     except RespError as error:
-        console.print(f"[bold red]error[/] {_escape(str(error))}", soft_wrap=True, highlight=False)
+        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
-
-
-def _escape(text: str) -> str:
-    """Keep square brackets of messages from being read as markup."""
-    return text.replace("[", r"\[")

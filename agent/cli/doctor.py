@@ -8,6 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from agent.cli.options import out
@@ -38,12 +39,14 @@ WEIGHTS = ("beats/encoder", "beats/tokenizer", "judge-disease16", "judge-icbhi4"
 
 def doctor() -> None:
     """Say what is installed, which device, which weights and corpora are found, and the cure for what is not."""
-    table = Table("what", "state", "cure", title="resp-agent doctor", title_justify="left")
+    table = Table(title="resp-agent doctor", title_justify="left")
+    for name in ("what", "state", "cure"):
+        table.add_column(name, overflow="fold")
     table.add_row("python", platform.python_version(), "")
     for name in REQUIRED:
         table.add_row(name, *_package(name, f"pip install {name}"))
     for name, cure in OPTIONAL.items():
-        table.add_row(f"{name} (optional)", *_package(name, cure))
+        table.add_row(f"{name} (optional)", *_package(name, escape(cure)))
     table.add_row("device", _device(), "")
     table.add_row("presets", ", ".join(presets()), "")
     for name in WEIGHTS:

@@ -15,6 +15,8 @@ from agent.cli.options import Seed, out
 from training.errors import AudioError, DataError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from diagnoser.predict import FilePrediction
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
@@ -118,12 +120,38 @@ def evaluate(
         resp-agent evaluate --model runs/quickstart --corpus runs/quickstart/corpus --split test
     """
     from diagnoser.evaluate import evaluate as score
-    from training.files import dumps, write_json
+    from training.files import write_json
 
     figures = score(find_diagnoser(model), corpus, split=split, allow_contaminated=allow_contaminated)
     if out_file is not None:
         write_json(out_file, figures)
-    out.print_json(dumps(figures))
+    out.print(_score_table(figures))
+    if out_file is not None:
+        out.print(f"all figures: {out_file}", highlight=False)
+
+
+def _score_table(figures: dict[str, Any]) -> Table:
+    """Figures with their intervals beside the row that guesses the training majority."""
+    from rich.table import Table
+
+    title = (
+        f"{figures['task']}, {figures['split']}: {figures['clips']} clips of {figures['subjects']} subjects"
+    )
+    if figures["contaminated"]:
+        title += f" — CONTAMINATED: {figures['contaminated']['subjects']} subjects were trained on"
+    prior = figures["source_prior"]
+    table = Table("figure", "value", "95 % interval", f"always {prior['class']}", title=title)
+    for name in ("sp", "se", "score", "accuracy", "macro_f1", "macro_recall", "auroc", "ece"):
+        if figures.get(name) is None:
+            continue
+        low, high = figures["intervals"].get(name) or (None, None)
+        interval = "" if low is None else f"{low:.3f} – {high:.3f}"
+        guess = prior.get(name)
+        table.add_row(name, f"{figures[name]:.3f}", interval, "" if guess is None else f"{guess:.3f}")
+    for label, value in figures["recall"].items():
+        if figures["support"][label]:
+            table.add_row(f"recall {label}", f"{value:.3f}", "", "")
+    return table
 
 
 def find_diagnoser(path: Path | None) -> Path:
