@@ -101,7 +101,8 @@ def evaluate(
 
 
 def _majority(folder: Path, classes: tuple[str, ...]) -> int:
-    counts = read_json(folder / "metrics.json")["training_clips"]
+    """The class that most real training clips have, whatever was repeated or synthesized."""
+    counts = read_json(folder / "metrics.json")["real_clips"]
     return max(range(len(classes)), key=lambda index: counts.get(classes[index], 0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -82,7 +83,10 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
     model.temperature.fill_(fit_temperature(logits, labels["select"]))
     model.provenance = _provenance(config, material, model)
     if int(os.environ.get("RANK", "0")) == 0:
-        metrics = select_metrics(model, logits, labels["select"], result, counts)
+        metrics = select_metrics(model, logits, labels["select"], result)
+        metrics["training_clips"] = _count(material.train, config.task)
+        real = {clip.clip_id: clip for clip in material.train if not clip.synthetic}
+        metrics["real_clips"] = _count(list(real.values()), config.task)
         write(out, config, model, words, material, metrics)
     meet()
 
@@ -171,8 +175,12 @@ def _provenance(config: DiagnoserTrainConfig, material: Material, model: Diagnos
     )
 
 
+def _count(clips: list[Clip], task: str) -> dict[str, int]:
+    return dict(sorted(Counter(clip.labels[task] for clip in clips).items()))
+
+
 def select_metrics(
-    model: Diagnoser, logits: np.ndarray, labels: np.ndarray, result: FitResult, counts: np.ndarray
+    model: Diagnoser, logits: np.ndarray, labels: np.ndarray, result: FitResult
 ) -> dict[str, Any]:
     """The record of the training run: figures on ``select``, which it was chosen on."""
     names = model.config.classes
@@ -188,7 +196,6 @@ def select_metrics(
         "macro_recall": number(nanmean(recalls(matrix))),
         "macro_f1": number(macro_f1(matrix)),
         "ece": number(ece(labels, probs)),
-        "training_clips": {name: int(n) for name, n in zip(names, counts, strict=True) if n},
         "history": result.history,
     }
 

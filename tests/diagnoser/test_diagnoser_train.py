@@ -223,6 +223,7 @@ def test_synthetic_clips_repeats_and_warm_start(home: Path) -> None:
     )
     metrics = json.loads((home / "warm" / "metrics.json").read_text())
     assert metrics["training_clips"] == {"normal": 10, "crackle": 10, "wheeze": 10, "both": 15}
+    assert set(metrics["real_clips"].values()) == {10}
     assert metrics["macro_f1"] > 0.8
 
 
