@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from diagnoser.predict import FilePrediction
 
+SHOWN = 3  # classes in the table of diagnose; csv and json hold all
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
 
 
@@ -191,6 +192,7 @@ def _recordings(path: Path) -> list[Path]:
 
 
 def _print(rows: list[FilePrediction], classes: tuple[str, ...], form: Format) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     records: list[dict[str, Any]] = [
@@ -207,8 +209,14 @@ def _print(rows: list[FilePrediction], classes: tuple[str, ...], form: Format) -
         writer.writerows(records)
         out.file.write(buffer.getvalue())
         return
-    table = Table("file", "prediction", *classes)
-    for record in records:
-        cells = [f"{record[name]:.2f}" if name in record else "–" for name in classes]
-        table.add_row(record["file"], record["prediction"] or f"[red]{record['error']}[/]", *cells)
+    table = Table("file", "prediction", "calibrated probabilities")
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        if row.probabilities is None:
+            table.add_row(escape(str(row.path)), "", f"[red]{escape(row.error or '')}[/]")
+            continue
+        likeliest = sorted(row.probabilities.items(), key=lambda item: -item[1])[:SHOWN]
+        table.add_row(
+            escape(str(row.path)), row.label, " · ".join(f"{name} {p:.2f}" for name, p in likeliest)
+        )
     out.print(table)
