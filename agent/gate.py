@@ -134,6 +134,8 @@ def _verdict(
         )
     if real.tail is not None and rare is None:
         return False, "the judge cannot tell: it recognises no real clip of the tail classes"
-    tail_text = "no tail class to compare" if rare is None else f"tail {rare:.2f}"
-    text = f"generated clips reach {macro:.2f} of the real recall (macro), {tail_text}; needed {ratio:.2f}"
-    return macro >= ratio and (rare is None or rare >= ratio), text
+    sides = {"macro": macro} | ({} if rare is None else {"tail": rare})
+    text = "generated clips reach " + ", ".join(f"{name} {value:.2f}" for name, value in sides.items())
+    low = [name for name, value in sides.items() if value < ratio]
+    verdict = f"too little in {' and '.join(low)}" if low else "enough"
+    return not low, f"{text} of the real recall, needed {ratio:.2f}: {verdict}"

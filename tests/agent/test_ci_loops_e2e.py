@@ -1,0 +1,52 @@
+"""The two short presets with the shipped weights: a closed gate, and the simulator as an upper bound."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.rooms import UPPER_BOUND
+from resp229k.corpus import Corpus
+from training.files import read_json
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+def run_preset(name: str, folder: Path) -> tuple[dict[str, Any], str]:
+    command = [sys.executable, "-m", "agent.cli", "loop", "--config", name, "--run", "run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return read_json(folder / "run" / "summary.json")["results"], " ".join(done.stderr.split())
+
+
+def test_closed_gate_falls_back_and_says_so(tmp_path: Path) -> None:
+    results, console = run_preset("ci-gate", tmp_path)
+    record = results["planners"]["thinker"]["rounds"][1]
+    assert results["gate"]["open"] is False
+    assert record["fallback"]
+    assert record["method"] == "duplicate"
+    assert sum(record["added"].values()) == results["budget"]
+    assert "oversample instead of thinker" in console
+    assert "Gate closed." in (tmp_path / "run" / "report.html").read_text()
+    # The generator was heard all the same: its probe clips are written and screened.
+    (screened,) = (tmp_path / "run").glob("rounds/00/gate-*/screened/screen.json")
+    assert read_json(screened)["verdicts"]
+    assert not list((tmp_path / "run").glob("rounds/*/synthesize-*"))
+
+
+def test_simulator_backend_synthesizes_screens_and_retrains(tmp_path: Path) -> None:
+    results, console = run_preset("ci-simulator", tmp_path)
+    record = results["planners"]["thinker"]["rounds"][1]
+    assert results["gate"]["open"] is True
+    assert record["method"] == "synthesize"
+    assert record["planned"]
+    assert all(record["added"].get(name, 0) >= 1 for name in record["planned"])
+    assert results["upper_bound"] == UPPER_BOUND
+    assert UPPER_BOUND in console
+    assert UPPER_BOUND in (tmp_path / "run" / "report.html").read_text()
+    (kept,) = (tmp_path / "run").glob("rounds/01/screen-*/corpus")
+    assert {clip.source for clip in Corpus.open(kept).clips} == {UPPER_BOUND}
