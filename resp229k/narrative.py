@@ -1,8 +1,12 @@
 """A clip's facts as plain English, for one task, without what defines that task's label.
 
 Templates, not a language model: every word is ours and every number is the clip's own, so a
-narrative cannot state a finding that nobody recorded. Device and source are off by default, because
-they tell the disease in these collections without any sound.
+narrative cannot state a finding that nobody recorded.
+
+Device and source are off by default, because they tell the disease in these collections without any
+sound. So is what names the source in disguise: one collection alone publishes body measures (and BMI
+of its adults only), one alone listens at the trachea and at the anterior chest. A network that reads
+such a word knows the collection, and with it the disease, before it has heard anything.
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ from resp229k.clip import Clip, Metadata
 from resp229k.tasks import get_task
 
 EMPTY = ("No further details are on file.", "Nothing else is known about this person.")
+
+# Words of auscultation sites that every collection uses; without "chest" the site is not told at all.
+_SHARED_SITE_WORDS = frozenset({"left", "right", "posterior", "lateral", "chest"})
 
 # field → ways to say it; {} is the value. Age and sex share a sentence (see _person).
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -53,7 +60,8 @@ def narrate(clip: Clip, task: str, *, seed: int = 0, equipment: bool = False) ->
         clip: the clip.
         task: name of the task that the narrative will be read for.
         seed: another seed gives another wording of the same facts.
-        equipment: also name the device and the source, which are confounded with the disease.
+        equipment: also name the device and the source, which are confounded with the disease, and
+            what gives the source away: BMI, weight, height, and the site in its publisher's words.
 
     Raises:
         DataError: there is no such task.
@@ -69,13 +77,13 @@ def narrate(clip: Clip, task: str, *, seed: int = 0, equipment: bool = False) ->
 
 
 def _facts(clip: Clip, equipment: bool) -> dict[str, str]:
-    """Every field that has a value, as text."""
+    """Every field that has a value and may be told, as text."""
     known = clip.metadata
     values: dict[str, str | None] = {
-        "site": known.site,
-        "bmi": _number(known.bmi),
-        "weight_kg": _number(known.weight_kg),
-        "height_cm": _number(known.height_cm),
+        "site": known.site if equipment else _shared_site(known.site),
+        "bmi": _number(known.bmi) if equipment else None,
+        "weight_kg": _number(known.weight_kg) if equipment else None,
+        "height_cm": _number(known.height_cm) if equipment else None,
         "diagnosis": known.diagnosis,
         "findings": known.findings,
         "events": ", ".join(dict.fromkeys(event.kind for event in clip.events)) or None,
@@ -83,6 +91,12 @@ def _facts(clip: Clip, equipment: bool) -> dict[str, str]:
         "source": clip.source if equipment else None,
     }
     return {name: text for name, text in values.items() if text}
+
+
+def _shared_site(site: str | None) -> str | None:
+    """A site in the words that all collections share: "left anterior chest" → "left chest"."""
+    words = [word for word in (site or "").lower().split() if word in _SHARED_SITE_WORDS]
+    return " ".join(words) if "chest" in words else None
 
 
 def _person(known: Metadata, withheld: frozenset[str], rng: random.Random) -> list[str]:

@@ -13,7 +13,9 @@ from resp229k.narrative import narrate
 from resp229k.tasks import DISEASES, TASKS
 from training.errors import DataError
 
-SITES = ["left posterior chest", "trachea", "right lateral chest"]
+SITES = ["left posterior chest", "trachea", "right lateral chest", "left anterior chest"]
+# What one collection alone writes, so that the word, or its absence, would name the collection.
+DISGUISES = ["trachea", "anterior", "bmi", "body", "weight", "weighs", "height", "kg", "cm"]
 DEVICES = ["AKGC417L", "Meditron", "Litt3200", "LittC2SE", "Yunting II"]
 KINDS = ["crackle", "fine crackle", "coarse crackle", "wheeze", "rhonchus", "stridor"]
 FINDINGS = ["Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality"]
@@ -64,6 +66,7 @@ def test_no_label_no_equipment_no_foreign_number(clip: Clip, task: str, seed: in
     secrets += [
         clip.metadata.diagnosis or "COPD",
         *DEVICES,
+        *DISGUISES,
         "icbhi",
         "sprsound",
         "77731",
@@ -71,9 +74,8 @@ def test_no_label_no_equipment_no_foreign_number(clip: Clip, task: str, seed: in
         "finding",
     ]
     assert not [secret for secret in secrets if words(secret) in said]
-    known = clip.metadata
-    given_numbers = {f"{x:g}" for x in (known.age_years, known.bmi, known.weight_kg, known.height_cm) if x}
-    assert set(re.findall(r"\d+(?:\.\d+)?", text)) == given_numbers
+    age = clip.metadata.age_years
+    assert re.findall(r"\d+(?:\.\d+)?", text) == ([f"{age:g}"] if age else [])
     assert narrate(clip, task, seed=seed) == text
 
 
@@ -94,11 +96,40 @@ def test_narrative_does_not_depend_on_defining_fields(clip: Clip, kinds: list[st
         assert narrate(other, task) == narrate(clip, task)
 
 
+@settings(max_examples=100, deadline=None)
+@given(clip=clips, bmi=figures, weight=figures, height=figures, task=st.sampled_from(sorted(TASKS)))
+def test_narrative_does_not_depend_on_body_measures(
+    clip: Clip, bmi: float | None, weight: float | None, height: float | None, task: str
+) -> None:
+    """Having a BMI or a weight names the collection, whatever its value."""
+    measures = {"bmi": bmi, "weight_kg": weight, "height_cm": height}
+    other = clip.model_copy(update={"metadata": clip.metadata.model_copy(update=measures)})
+    assert narrate(other, task) == narrate(clip, task)
+
+
 @settings(max_examples=50, deadline=None)
 @given(clip=clips)
 def test_equipment_on_request(clip: Clip) -> None:
     text = narrate(clip, "icbhi4", equipment=True)
+    known = clip.metadata
     assert clip.device is not None and clip.device in text and clip.source in text
+    measures = [x for x in (known.age_years, known.bmi, known.weight_kg, known.height_cm) if x is not None]
+    assert all(f"{value:g}" in text for value in measures)
+    assert known.site is None or known.site in text
+
+
+@pytest.mark.parametrize(
+    ("site", "told"),
+    [
+        ("left posterior chest", "left posterior chest"),
+        ("right lateral chest", "right lateral chest"),
+        ("left anterior chest", "left chest"),
+        ("trachea", None),
+    ],
+)
+def test_sites_in_the_words_of_all_sources(site: str, told: str | None) -> None:
+    text = narrate(example(metadata={"site": site}), "icbhi4")
+    assert told in text if told else re.fullmatch(r"[A-Z][\w ]+\.", text)
 
 
 def example(**values: object) -> Clip:
@@ -110,11 +141,11 @@ def example(**values: object) -> Clip:
 
 
 def test_known_facts_are_told_and_wording_varies() -> None:
-    clip = example(metadata={"age_years": 6.1, "sex": "female", "site": "trachea", "weight_kg": 19})
+    clip = example(metadata={"age_years": 6.1, "sex": "female", "site": "right posterior chest"})
     texts = {narrate(clip, "disease16", seed=seed) for seed in range(20)}
     assert len(texts) > 5
     for text in texts:
-        assert "6.1" in text and "female" in text and "trachea" in text and "19 kg" in text
+        assert "6.1" in text and "female" in text and "right posterior chest" in text
         assert "None" not in text
 
 
