@@ -14,8 +14,9 @@ export HF_HUB_OFFLINE := 1
 
 .PHONY: demo test check format clean weights
 
+# A demo that was interrupted goes on; one that is finished shows its result again.
 demo: $(STAMP)
-	$(BIN)/resp-agent loop --config quickstart $(DEMO_ARGS)
+	$(BIN)/resp-agent loop --config quickstart $(DEMO_ARGS) $(if $(wildcard runs/quickstart/config.yaml),--resume,)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(TEST_ARGS)

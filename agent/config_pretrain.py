@@ -14,7 +14,8 @@ class PretrainConfig(Strict):
 
     Attributes:
         root: folder that holds ``SPRSound/``; none: the simulator alone.
-        events: simulated clips.
+        events: simulated clips of encoder and generator.
+        judge_events: simulated clips of the judges, from sources of their own.
         seconds: length of a simulated clip, s.
         held_out: share of the simulated sources and of the real subjects that is kept out of training
             for early stopping and for the figures of the model card.
@@ -23,6 +24,7 @@ class PretrainConfig(Strict):
 
     root: str | None = "${RESP_DATA}"
     events: int = Field(default=3600, gt=0)
+    judge_events: int = Field(default=2400, gt=0)
     seconds: float = Field(default=4.0, ge=1)
     held_out: float = Field(default=0.12, gt=0, lt=1)
     workers: int = Field(default=2, ge=1)

@@ -97,13 +97,14 @@ def decide(
     judge_classes: int,
     upper_bound: bool = False,
 ) -> GateReport:
-    """Compare generated with real recall over the classes that both sides have."""
-    both = {name: None for name in real.per_class if name in generated.per_class}
-    if not both:
+    """Compare generated with real recall; a class without real clips to compare with keeps it closed."""
+    unknown = sorted(set(generated.per_class) - set(real.per_class))
+    if unknown or not generated.per_class:
+        names = ", ".join(unknown) or "any class"
         return closed(
-            "no class has both real and generated clips to compare", settings, upper_bound=upper_bound
+            f"cannot compare: the plan split holds no real clip of {names}", settings, upper_bound=upper_bound
         )
-    real, generated = restrict(real, both, tail), restrict(generated, both, tail)
+    real, generated = restrict(real, generated.per_class, tail), restrict(generated, real.per_class, tail)
     floor = settings.judge_over_chance / judge_classes
     macro = generated.macro / real.macro if real.macro > 0 else None
     rare = None

@@ -16,6 +16,8 @@ method is. **Research only, not a medical device.**
 - Trained on {simulated} simulated subjects and {real} subjects of SPRSound (CC BY 4.0); nothing of
   ICBHI 2017 or KAUH. Every `config.json` lists the subjects and their hash; `evaluate` refuses to score
   them.
+- The judges share no subject with Resp-MLLM and flow decoder, so that they judge what they never taught.
+  The encoder has heard the real subjects of both.
 - Simulated clips here and simulated test corpora share one simulator: figures on those flatter the
   networks.
 
@@ -27,7 +29,7 @@ was chosen on them, so they are optimistic.
 """
 
 
-def write_model_card(folder: Path) -> None:
+def write_model_card(folder: Path, name: str) -> None:
     """Write ``README.md`` into a set of weights from the figures its parts carry."""
     parts = sorted(path.parent for path in folder.rglob("config.json"))
     subjects: set[str] = set()
@@ -36,9 +38,7 @@ def write_model_card(folder: Path) -> None:
         subjects |= set(read_json(part / "config.json")["provenance"]["subjects"])
         size += (part / "model.safetensors").stat().st_size
     real = sum(subject.startswith("sprsound:") for subject in subjects)
-    text = HEAD.format(
-        name=folder.name.removesuffix(".tmp"), size=size / 1e6, simulated=len(subjects) - real, real=real
-    )
+    text = HEAD.format(name=name, size=size / 1e6, simulated=len(subjects) - real, real=real)
     text += _beats(read_json(folder / "beats" / "pretrain.json"))
     for part in parts:
         metrics = part / "metrics.json"

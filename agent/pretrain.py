@@ -23,12 +23,15 @@ from resp229k.build import pretrain_corpus
 from resp229k.corpus import Corpus
 from resp229k.simulate import simulate_events
 from training.config import Strict, dump_config
+from training.errors import RunError
 from training.files import digest, folder_digest, new_folder, read_json, write_json
 from training.progress import console
 from training.seeds import derive
 
 REAL = "sprsound"
 EVENT_TASKS = ("icbhi4", "spr_event")
+RECORD = "pretrain.yaml"
+WEIGHT_FILES = ("*.safetensors", "config.json")
 
 
 def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
@@ -43,32 +46,21 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         ConfigError: ``root`` names an environment variable that is not set.
         DataError: the real recordings are not there.
     """
-    raw = [
-        simulate_events(
-            config.events, config.seed, work / "sim", seconds=config.seconds, workers=config.workers
-        )
-    ]
-    if config.root is not None:
-        raw.append(only_event_tasks(pretrain_corpus(config.root, work / REAL)))
-    corpora = [with_held_out(corpus, config.held_out, config.seed) for corpus in raw]
-    joined = join(corpora, work)
-    data = [corpus.digest for corpus in corpora]
+    corpora, judged = gather(config, work)
 
-    def stage(name: str, settings: Strict, make: Callable[[Path], Any], *needs: Path) -> Path:
-        key = digest(
-            [
-                settings.model_dump(mode="json"),
-                data,
-                [folder_digest(path, "**/*.safetensors") for path in needs],
-            ]
-        )
+    def stage(
+        name: str, settings: Strict, data: Sequence[Corpus], make: Callable[[Path], Any], *needs: Path
+    ) -> Path:
+        # Labels, preparation and subjects of what a stage builds on stand in its config.json.
+        built_on = [[folder_digest(path, f"**/{kind}") for kind in WEIGHT_FILES] for path in needs]
+        key = digest([settings.model_dump(mode="json"), [corpus.digest for corpus in data], built_on])
         return run_stage(work / name, key, make)
 
-    base = stage("beats", config.beats, lambda folder: pretrain_beats(corpora, config.beats, folder))
+    base = stage("beats", config.beats, corpora, lambda folder: pretrain_beats(corpora, config.beats, folder))
     folders = {"beats/encoder": base / "encoder", "beats/tokenizer": base / "tokenizer"}
     for judge in config.judges:
         name = f"judge-{judge.task}"
-        folders[name] = stage(name, judge, partial(make_judge, joined, judge))
+        folders[name] = stage(name, judge, [judged], partial(make_judge, judged, judge))
     encoder, tokenizer = beats.load(base)
     store = StoreSet(
         [
@@ -83,25 +75,56 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         ]
     )
     settings = config.generator
+    heard = set(judged.subjects)
+    taught = [
+        Corpus(corpus.folder, [clip for clip in corpus.clips if clip.subject_id not in heard])
+        for corpus in corpora
+    ]
     folders["mllm"] = stage(
-        "mllm", settings, lambda folder: train_mllm(corpora, store, settings, folder), base
+        "mllm", settings, taught, lambda folder: train_mllm(taught, store, settings, folder), base
     )
     folders["flow"] = stage(
-        "flow", settings, lambda folder: train_flow(corpora, store, settings, folder), base
+        "flow", settings, taught, lambda folder: train_flow(taught, store, settings, folder), base
     )
     publish(folders, base / "pretrain.json", config, out)
+
+
+def gather(config: PretrainConfig, work: Path) -> tuple[list[Corpus], Corpus]:
+    """The corpora of encoder and generator, and the one of the judges.
+
+    The judges hear simulated sources of their own and every second real subject; Resp-MLLM and flow
+    decoder are never trained on those. (The encoder is: it needs all the real events there are.)
+    """
+    simulate = partial(simulate_events, seconds=config.seconds, workers=config.workers)
+    raw = [simulate(config.events, config.seed, work / "sim")]
+    own = [simulate(config.judge_events, config.seed + 1, work / "sim-judge")]
+    if config.root is not None:
+        real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
+        half = set(real.subjects[::2])
+        raw.append(real)
+        own.append(Corpus(real.folder, [clip for clip in real.clips if clip.subject_id in half]))
+    held_out = [
+        [with_held_out(corpus, config.held_out, config.seed) for corpus in part] for part in (raw, own)
+    ]
+    return held_out[0], join(held_out[1], work)
 
 
 def run_stage(folder: Path, key: str, make: Callable[[Path], Any]) -> Path:
     """Make a stage's folder unless it exists with the same key.
 
     ``make`` gets the path of a folder to create, under a temporary parent that is renamed at the end.
+
+    Raises:
+        RunError: the folder is there and was not made by this command.
     """
     done = folder / "done.json"
     if done.is_file() and read_json(done)["key"] == key:
         console.print(f"{folder.name}: done before")
         return folder / "result"
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        if not done.is_file():
+            raise RunError("is no stage of an earlier run", path=folder, cure="choose another --work folder")
+        shutil.rmtree(folder)
     with new_folder(folder) as temporary:
         make(temporary / "result")
         write_json(temporary / "done.json", {"key": key})
@@ -172,15 +195,29 @@ def with_held_out(corpus: Corpus, share: float, seed: int) -> Corpus:
 
 
 def publish(folders: dict[str, Path], report: Path, config: PretrainConfig, out: Path) -> None:
-    """Copy the finished weights to ``out`` in one step and write the model card."""
-    if out.exists():
-        shutil.rmtree(out)
-    with new_folder(out) as temporary:
+    """Copy the finished weights to ``out`` in one step and write the model card.
+
+    Raises:
+        RunError: ``out`` holds something else than weights of this command.
+    """
+    if out.exists() and not (out / RECORD).is_file():
+        raise RunError(f"exists and holds no {RECORD}", path=out, cure="give a new folder")
+    fresh = out.with_name(f"{out.name}.new")
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    with new_folder(fresh) as temporary:
         for name, folder in folders.items():
             (temporary / name).mkdir(parents=True)
             for file in sorted(folder.iterdir()):
                 if file.suffix in (".safetensors", ".json"):
                     shutil.copyfile(file, temporary / name / file.name)
         shutil.copyfile(report, temporary / "beats" / "pretrain.json")
-        dump_config(config, temporary / "pretrain.yaml")
-        write_model_card(temporary)
+        dump_config(config, temporary / RECORD)
+        write_model_card(temporary, out.name)
+    if out.exists():
+        old = out.with_name(f"{out.name}.old")
+        out.replace(old)
+        fresh.replace(out)
+        shutil.rmtree(old)
+    else:
+        fresh.replace(out)

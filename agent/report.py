@@ -92,7 +92,6 @@ def _screen(work: Work, folder: str) -> dict[str, Any]:
         "planned": sum(report.planned.values()),
         "kept": sum(report.kept.values()),
         "reasons": dict(sorted(reasons.items())),
-        "rescued": report.rescued,
     }
 
 

@@ -17,7 +17,6 @@ FULL_SCALE = 0.999  # |sample| from which on a 16-bit sample counts as clipped
 
 Reason = Literal[
     "kept",
-    "kept as the best of its class",
     "not finite",
     "silent",
     "clipped",
@@ -59,7 +58,6 @@ class ScreenReport(Strict):
     generated: dict[str, int]
     kept: dict[str, int]
     short: dict[str, int]  # planned clips that are missing after the screen
-    rescued: list[str]  # classes of which only the judge's best clip stayed although it was off class
 
     @property
     def kept_ids(self) -> set[str]:
@@ -110,7 +108,6 @@ def screen(
     for i, (rank, probability) in enumerate(opinions):
         if found[i] is None and (rank > settings.min_rank or probability < settings.min_probability):
             found[i] = ("off class", f"rank {rank}, probability {probability:.3f}")
-    rescued = []
     for label in sorted(planned):
         mine = [i for i, c in enumerate(candidates) if c.label == label]
         # The likeliest first; the id breaks ties, so that equal inputs keep equal clips.
@@ -118,14 +115,10 @@ def screen(
         passed = [i for i in mine if found[i] is None]
         for i in passed[planned[label] :]:
             found[i] = ("surplus", f"{planned[label]} planned, better ones stay")
-        usable = [i for i in mine if found[i] is not None and found[i][0] not in HARD]  # type: ignore[index]
-        if not passed and usable and planned[label]:
-            found[usable[0]] = ("kept as the best of its class", "no clip of the class passed the judge")
-            rescued.append(label)
     verdicts = [
         _verdict(c, reason, opinion) for c, reason, opinion in zip(candidates, found, opinions, strict=True)
     ]
-    return _report(verdicts, planned, rescued)
+    return _report(verdicts, planned)
 
 
 def _hard_verdicts(
@@ -187,7 +180,7 @@ def _verdict(candidate: Candidate, reason: tuple[Reason, str] | None, opinion: t
     )
 
 
-def _report(verdicts: list[Verdict], planned: Mapping[str, int], rescued: list[str]) -> ScreenReport:
+def _report(verdicts: list[Verdict], planned: Mapping[str, int]) -> ScreenReport:
     def count(only_kept: bool) -> dict[str, int]:
         return {
             name: sum(v.label == name and (v.kept or not only_kept) for v in verdicts)
@@ -201,7 +194,6 @@ def _report(verdicts: list[Verdict], planned: Mapping[str, int], rescued: list[s
         generated=count(False),
         kept=kept,
         short={name: planned[name] - kept[name] for name in sorted(planned) if kept[name] < planned[name]},
-        rescued=rescued,
     )
 
 

@@ -23,7 +23,6 @@ RECORD: dict[str, Any] = {
     "items": [],
     "added": {},
     "short": {},
-    "rescued": [],
     "validation": {},
 }
 

@@ -132,15 +132,13 @@ def screen(work: Work, state: LoopState) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, Any]:
         corpus = Corpus.open(work.path(state["candidates"]) / "corpus")
         report = run_screen(work, corpus, plan.counts, folder)
-        return {"kept": report.kept, "short": report.short, "rescued": report.rescued}
+        return {"kept": report.kept, "short": report.short}
 
     folder, result = work.once("screen", state["round"], inputs, make)
     kept: dict[str, int] = result["kept"]
     update = added(state, {name: count for name, count in kept.items() if count})
-    update["pending"] |= {"short": result["short"], "rescued": result["rescued"], "screen": folder}
+    update["pending"] |= {"short": result["short"], "screen": folder}
     note = f"{sum(kept.values())} of {plan.budget} planned clips kept"
-    if result["rescued"]:
-        note += f"; one off-class clip each kept for {', '.join(result['rescued'])}"
     if any(kept.values()):
         update["synthetic"] = [*state["synthetic"], f"{folder}/corpus"]
     return {**update, "note": note}

@@ -68,11 +68,17 @@ def test_a_judge_deaf_to_the_tail_cannot_open_it() -> None:
     assert "tail" in report.reason
 
 
-def test_only_classes_of_both_sides_count() -> None:
-    report = verdict(("aabb", "aabb"), ("aacc", "aabb"))
+def test_a_class_without_real_clips_keeps_the_gate_closed() -> None:
+    report = verdict(("aabb", "aabb"), ("aacc", "aacc"))
+    assert not report.open
+    assert "no real clip of c" in report.reason
+
+
+def test_real_classes_that_were_not_generated_do_not_count() -> None:
+    report = verdict(("aabb", "aacc"), ("aa", "aa"))
     assert report.real is not None
-    assert set(report.real.per_class) == {"a"}
-    assert verdict(("aa", "aa"), ("bb", "bb")).reason.startswith("no class")
+    assert report.real.per_class == {"a": 1.0}
+    assert report.open
 
 
 def test_ratio_zero_switches_it_off() -> None:

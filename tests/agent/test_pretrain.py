@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from agent.config_pretrain import PretrainConfig
-from agent.pretrain import pretrain, with_held_out
+from agent.pretrain import pretrain, publish, run_stage, with_held_out
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from training.config import load_config
+from training.errors import RunError
 
 SMALL = [
     "root=null",
     "events=72",
+    "judge_events=72",
     "workers=1",
     "beats.fit={steps: 2, batch_size: 8}",
     "beats.codebook=16",
@@ -53,6 +55,11 @@ def test_every_stage_runs_and_is_not_repeated(tmp_path: Path) -> None:
     assert Judge.from_pretrained(out / "judge-icbhi4").classes == ("normal", "crackle", "wheeze", "both")
     generator = Generator.load(out)
     assert "Asthma" in generator.labels("disease16")
+    judges = [Judge.from_pretrained(out / f"judge-{task}") for task in ("disease16", "icbhi4")]
+    taught = {*generator.mllm.provenance.subjects, *generator.flow.provenance.subjects}
+    for judge in judges:
+        assert judge.provenance.subjects
+        assert not taught & set(judge.provenance.subjects)
     card = (out / "README.md").read_text()
     for word in ("not a medical device", "| conv", "| patch", "judge-disease16", "perplexity"):
         assert word in card
@@ -62,3 +69,13 @@ def test_every_stage_runs_and_is_not_repeated(tmp_path: Path) -> None:
     pretrain(config, out, work)
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == stamps
     assert (out / "README.md").read_text() == card
+
+
+def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "flow").mkdir()
+    (tmp_path / "flow" / "mine.txt").write_text("keep")
+    with pytest.raises(RunError, match="flow"):
+        run_stage(tmp_path / "flow", "key", lambda folder: folder.mkdir())
+    with pytest.raises(RunError, match="flow"):
+        publish({}, tmp_path / "none.json", load_config(PretrainConfig, "tiny"), tmp_path / "flow")
+    assert (tmp_path / "flow" / "mine.txt").read_text() == "keep"

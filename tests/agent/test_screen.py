@@ -64,20 +64,20 @@ def test_duplicates_and_near_duplicates() -> None:
     assert report.short == {"a": 2}
 
 
-def test_one_clip_of_a_planned_class_stays_when_the_judge_knows_none() -> None:
+def test_a_class_that_the_judge_does_not_know_again_gets_nothing() -> None:
     waves = [tone(p, i) for i, p in enumerate((200, 500, 900))]
     report = run(waves, "aab", [[0.01, 0.59, 0.4], [0.04, 0.56, 0.4], [0.1, 0.8, 0.1]], a=2, b=1)
-    assert reasons(report) == ["off class", "kept as the best of its class", "kept"]
-    assert report.rescued == ["a"]
+    assert reasons(report) == ["off class", "off class", "kept"]
+    assert report.kept == {"a": 0, "b": 1}
+    assert report.short == {"a": 2}
 
 
-def test_nothing_is_rescued_that_failed_a_hard_check() -> None:
+def test_silence_is_dropped() -> None:
     silent = np.zeros(16_000, dtype=np.float32)
     report = run([silent, tone(300, 1)], "ab", [[0.0, 0.0, 0.0], [0.1, 0.8, 0.1]], a=1, b=1)
     assert reasons(report) == ["silent", "kept"]
     assert report.kept == {"a": 0, "b": 1}
     assert report.short == {"a": 1}
-    assert report.rescued == []
 
 
 def test_fingerprints_are_finite_for_anything() -> None:
