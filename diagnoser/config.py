@@ -15,6 +15,8 @@ SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[DESCRIPTION]")
 """The first places of the vocabulary, in this order (the order of RoBERTa's special tokens)."""
 CLS, PAD, SEP, UNK, DESCRIPTION = range(len(SPECIAL))
 
+MAKERS = "subjects.json"  # beside a synthetic manifest: subjects that its makers were trained on
+
 
 class Anchors(Strict):
     """Audio places with global attention: ``rows`` rows of every ``every_columns``-th column.

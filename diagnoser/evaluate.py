@@ -55,7 +55,7 @@ def evaluate(
         split: train, select, plan, valid or test.
         task: must be the diagnoser's; by default it is.
         tail: names of the rare classes.
-        allow_contaminated: score subjects that the weights were trained on, and say so.
+        allow_contaminated: score subjects that the weights were trained or selected on, and say so.
         store: features of the clips; by default computed once.
         cache: folder of the feature stores; by default ``features`` beside the corpus's audio.
         save: also write the predictions there (NPZ).
@@ -63,7 +63,8 @@ def evaluate(
         seed: of the bootstrap.
 
     Raises:
-        ContaminationError: the split holds subjects that the weights were trained on.
+        ContaminationError: the split holds subjects that the weights were trained on, or that chose
+            the checkpoint and the temperature.
         DataError: no such clips, or the diagnoser is for another task.
         CheckpointError: the folder holds no diagnoser.
     """
@@ -77,10 +78,12 @@ def evaluate(
     part = corpus.subset(split=split, task=predictor.task)
     if not len(part):
         raise DataError(f"no {split} clips with a label of {predictor.task}", path=corpus.folder)
-    shared = sorted(set(part.subjects) & set(known.subjects))
+    selected = set(part.subjects) & set(known.notes.get("selected_on", []))
+    shared = sorted(set(part.subjects) & set(known.subjects) | selected)
     if shared and not allow_contaminated:
         raise ContaminationError(
-            f"{len(shared)} of {len(part.subjects)} subjects of {split} were trained on, e.g. {shared[0]}",
+            f"{len(shared)} of {len(part.subjects)} subjects of {split} were trained or selected on, "
+            f"e.g. {shared[0]}",
             path=corpus.folder,
             cure="score another split, or pass --allow-contaminated, which stamps the output",
         )
@@ -94,7 +97,7 @@ def evaluate(
         "split": split,
         "corpus": corpus.digest,
         "contaminated": {"subjects": len(shared), "hash": digest(shared)} if shared else None,
-        "selected_on": bool(set(part.subjects) & set(known.notes.get("selected_on", []))),
+        "selected_on": bool(selected),
         **figures(predictions, tail=tail, draws=draws, seed=seed, task=predictor.task),
         "source_prior": source_prior(predictions, majority, tail=tail, task=predictor.task),
     }

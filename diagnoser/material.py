@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diagnoser.config import DiagnoserTrainConfig
+from diagnoser.config import MAKERS, DiagnoserTrainConfig
 from diagnoser.predict import DiagnoserRecord
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
@@ -25,6 +25,7 @@ class Material:
     feature_dim: int
     feature_rows: int
     encoder_subjects: list[str]
+    maker_subjects: list[str]  # whom generator and judge of the synthetic clips were trained on
     record: DiagnoserRecord
 
 
@@ -69,6 +70,7 @@ def gather(config: DiagnoserTrainConfig) -> Material:
         feature_dim=stores[0].index.dim,
         feature_rows=stores[0].index.rows,
         encoder_subjects=sorted({*encoder.provenance.subjects, *tokenizer.provenance.subjects}),
+        maker_subjects=sorted({name for part in parts[1:] for name in makers(part.folder)}),
         record=DiagnoserRecord(
             beats=config.beats,
             beats_digest=weights_digest(encoder),
@@ -98,6 +100,21 @@ def _synthetic(folder: Path, task: str, held_out: set[str]) -> Corpus:
             cure="take style references from training subjects",
         )
     return corpus
+
+
+def makers(folder: Path) -> list[str]:
+    """Subjects that the makers of a synthetic corpus were trained on; none if the folder does not say.
+
+    Raises:
+        DataError: the list is no list of subjects.
+    """
+    path = folder / MAKERS
+    if not path.is_file():
+        return []
+    found = read_json(path)
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise DataError("must be a list of subject ids", path=path)
+    return found
 
 
 def repeats(config: DiagnoserTrainConfig, clips: list[Clip]) -> list[Clip]:

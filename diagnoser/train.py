@@ -24,8 +24,8 @@ from diagnoser.text import Words
 from resp229k.clip import Clip
 from resp229k.tasks import get_task
 from training.config import dump_config, weights_path
-from training.errors import CheckpointError, RunError
-from training.files import new_folder, read_json, write_json
+from training.errors import CheckpointError, ConfigError, RunError
+from training.files import digest, file_digest, new_folder, read_json, write_json
 from training.fit import FitResult, fit, meet
 from training.model import Provenance
 from training.seeds import derive, seed_all
@@ -43,6 +43,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         resume: go on from the last checkpoint of an interrupted call (``fit.checkpoint_every``).
 
     Raises:
+        ConfigError: clips are longer than the network, or ``resume`` without checkpoints.
         DataError: a corpus, label or list of repeats is wrong.
         AudioError: a recording cannot be used, named by path.
         ContaminationError: a synthetic clip comes from a held-out subject.
@@ -52,6 +53,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
     """
     if out.exists() and any(out.iterdir()):
         raise RunError("already exists", path=out, cure="give a new folder")
+    check(config, resume)
     with one_at_a_time():
         material = gather(config)
     model, words = start(config, material)
@@ -78,6 +80,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         weights=inverse if config.balanced else None,
         resume=resume,
         description="train diagnoser",
+        data_key=data_key(config, material),
     )
     logits = all_logits(model, select)
     model.temperature.fill_(fit_temperature(logits, labels["select"]))
@@ -89,6 +92,46 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         metrics["real_clips"] = _count(list(real.values()), config.task)
         write(out, config, model, words, material, metrics)
     meet()
+
+
+def check(config: DiagnoserTrainConfig, resume: bool) -> None:
+    """Refuse what would quietly do something else.
+
+    Raises:
+        ConfigError: the network would cut every clip, or nothing was kept that could be resumed.
+    """
+    from beats.encoder import grid_shape
+
+    seconds, longest = config.preprocess.seconds, config.model.max_columns
+    columns = grid_shape(seconds)[0]
+    if columns > longest:
+        raise ConfigError(
+            f"preprocess.seconds {seconds:g} gives {columns} columns, model.max_columns is {longest}",
+            cure=f"set model.max_columns to {columns}, or shorten preprocess.seconds",
+        )
+    if resume and config.fit.checkpoint_every is None:
+        raise ConfigError(
+            "resume needs checkpoints, and fit.checkpoint_every is not set",
+            cure="set fit.checkpoint_every, in the interrupted run too, or train without resume",
+        )
+
+
+def data_key(config: DiagnoserTrainConfig, material: Material) -> str:
+    """Digest of what the checkpoints depend on beside ``config.fit``; paths do not count."""
+    chosen = {"task", "preprocess", "model", "balanced", "loss_weights", "text", "seed"}
+    init = None if config.init is None else weights_path(config.init) / "model.safetensors"
+    return digest(
+        [
+            config.model_dump(mode="json", include=chosen),
+            material.record.beats_digest,
+            None if init is None else file_digest(init),
+            # Extra copies stand in the list as often as they are trained on.
+            *[
+                [[c.clip_id, c.labels[config.task]] for c in part]
+                for part in (material.train, material.select)
+            ],
+        ]
+    )
 
 
 def start(config: DiagnoserTrainConfig, material: Material) -> tuple[Diagnoser, Words | None]:
@@ -166,12 +209,17 @@ def selector(select: ClipDataset) -> Callable[[nn.Module], float]:
 
 
 def _provenance(config: DiagnoserTrainConfig, material: Material, model: Diagnoser) -> Provenance:
+    """Whom the weights know: by training, through the encoder, the makers of synthetic clips, or init.
+
+    The subjects that chose checkpoint and temperature stand apart, for :func:`evaluate` refuses both.
+    """
     trained = [clip.subject_id for clip in material.train]
+    selected = {clip.subject_id for clip in material.select}
     return Provenance.of(
-        [*trained, *material.encoder_subjects, *model.provenance.subjects],
+        [*trained, *material.encoder_subjects, *material.maker_subjects, *model.provenance.subjects],
         command="resp-agent train diagnoser",
         seed=config.seed,
-        notes={"selected_on": sorted({clip.subject_id for clip in material.select})},
+        notes={"selected_on": sorted(selected | set(model.provenance.notes.get("selected_on", [])))},
     )
 
 

@@ -59,6 +59,7 @@ def fit(
     weights: Sequence[float] | np.ndarray | None = None,
     resume: bool = False,
     description: str = "train",
+    data_key: str = "",
 ) -> FitResult:
     """Train ``model`` in place; it ends in eval mode, with its best weights, on the device it came on.
 
@@ -80,10 +81,12 @@ def fit(
         weights: sampling weights ``(N,)``; without them every pass is a permutation.
         resume: go on from the last checkpoint in ``out``, if there is one.
         description: text of the progress bar.
+        data_key: digest of the data and of whatever else the checkpoints depend on; resuming with
+            another one is refused. Without it only the config and the dataset's size are compared.
 
     Raises:
         NonFiniteError: loss, gradient or metric is NaN or infinite; on all processes, with step and value.
-        RunError: ``out`` holds checkpoints of another config or dataset size.
+        RunError: ``out`` holds checkpoints of another config, dataset size or ``data_key``.
         DataError: the dataset is empty or the weights do not fit it.
         ConfigError: the batch cannot be cut, or DeepSpeed is asked for and missing.
     """
@@ -92,7 +95,7 @@ def fit(
     if valid is not None and evaluate is None:
         evaluate = validation(valid, collate, config.batch_size, metric)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    key = digest([config.model_dump(mode="json"), len(train_dataset), world])
+    key = digest([config.model_dump(mode="json"), len(train_dataset), world, data_key])
     checkpoint = _claim(out, key, resume)
     if world > 1:
         atexit.register(_leave)

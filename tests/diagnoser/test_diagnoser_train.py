@@ -27,6 +27,7 @@ from resp229k.corpus import Corpus
 from training.errors import (
     AudioError,
     CheckpointError,
+    ConfigError,
     ContaminationError,
     DataError,
     RunError,
@@ -154,7 +155,18 @@ def test_contaminated_test_sets_are_refused(home: Path) -> None:
         evaluate(home / "model", home / "corpus", "train")
     record = evaluate(home / "model", home / "corpus", "train", allow_contaminated=True, draws=10)
     assert record["contaminated"]["subjects"] == 10
-    assert evaluate(home / "model", home / "corpus", "select", draws=10)["selected_on"]
+    with pytest.raises(ContaminationError, match="4 of 4 subjects of select were trained or selected on"):
+        evaluate(home / "model", home / "corpus", "select")
+    record = evaluate(home / "model", home / "corpus", "select", allow_contaminated=True, draws=10)
+    assert record["selected_on"] and record["contaminated"]["subjects"] == 4
+    assert evaluate(home / "model", home / "corpus", "plan", draws=10)["contaminated"] is None
+
+
+def test_select_subjects_are_refused_as_test_subjects_of_another_corpus(home: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "audio" / "other.wav", tone("both", 7), synthetic=False)
+    Corpus(tmp_path, [clip("other", "both", "test", "select0")]).save()
+    with pytest.raises(ContaminationError, match="toy:select0"):
+        evaluate(home / "model", tmp_path, "test")
 
 
 def test_wrong_requests_of_evaluate(home: Path) -> None:
@@ -208,6 +220,7 @@ def test_synthetic_clips_repeats_and_warm_start(home: Path) -> None:
     write_wav(folder / "audio" / "syn-1.wav", tone("both", 1000), synthetic=True)
     made = clip("syn-1", "both", "train", "train0", synthetic=True)
     Corpus(folder, [made]).save()
+    write_json(folder / "subjects.json", ["makers:1", "toy:train0"])
     write_json(home / "repeats.json", {"train-both-0": 3, "syn-1": 1})
     train_diagnoser(
         config_for(
@@ -225,6 +238,43 @@ def test_synthetic_clips_repeats_and_warm_start(home: Path) -> None:
     assert metrics["training_clips"] == {"normal": 10, "crackle": 10, "wheeze": 10, "both": 15}
     assert set(metrics["real_clips"].values()) == {10}
     assert metrics["macro_f1"] > 0.8
+    assert "makers:1" in Diagnoser.from_pretrained(home / "warm").provenance.subjects
+
+
+def test_resume_goes_on_with_the_same_clips_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_for(home, fit=FitConfig(steps=4, batch_size=8, eval_every=3, checkpoint_every=2))
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("diagnoser.train.all_logits", interrupt)  # at the first validation, after step 3
+        train_diagnoser(config, home / "broken")
+    relabelled = Corpus.open(home / "corpus")
+    swap = {"wheeze": "both", "both": "wheeze"}
+    for index, one in enumerate(relabelled.clips):
+        label = one.labels["icbhi4"]
+        relabelled.clips[index] = one.model_copy(update={"labels": {"icbhi4": swap.get(label, label)}})
+    relabelled.folder = home / "other"
+    (home / "other").mkdir()
+    (home / "other" / "audio").symlink_to(home / "corpus" / "audio")
+    relabelled.save()
+    other = config.model_copy(update={"corpus": str(home / "other")})
+    with pytest.raises(RunError, match="another config or corpus"):
+        train_diagnoser(other, home / "broken", resume=True)
+    train_diagnoser(config, home / "broken", resume=True)
+    metrics = json.loads((home / "broken" / "metrics.json").read_text())
+    assert metrics["steps"] == 4
+
+
+def test_wrong_settings_of_training(home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"set fit\.checkpoint_every"):
+        train_diagnoser(config_for(home), home / "never", resume=True)
+    with pytest.raises(ConfigError, match=r"12 columns, model\.max_columns is 8"):
+        train_diagnoser(config_for(home, preprocess=Preprocess(seconds=2.0)), home / "never")
+    write_json(home / "synthetic" / "subjects.json", {"makers": 1})
+    with pytest.raises(DataError, match="list of subject ids"):
+        train_diagnoser(config_for(home, synthetic=[str(home / "synthetic")]), home / "never")
 
 
 def test_held_out_subjects_never_come_back_as_synthetic_clips(home: Path, tmp_path: Path) -> None:

@@ -127,6 +127,16 @@ def test_resume_refuses_another_config(tmp_path: Path) -> None:
     other = config.model_copy(update={"learning_rate": 0.5})
     with pytest.raises(RunError, match="another config"):
         fit(Net(NetConfig()), Points(), collate=collate, config=other, out=tmp_path / "b", resume=True)
+    with pytest.raises(RunError, match="corpus"):
+        fit(
+            Net(NetConfig()),
+            Points(),
+            collate=collate,
+            config=config,
+            out=tmp_path / "b",
+            resume=True,
+            data_key="other clips",
+        )
 
 
 def test_nan_stops_with_step_and_value(tmp_path: Path) -> None:
