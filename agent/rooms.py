@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,13 @@ import numpy as np
 from agent.child import run_command
 from agent.config import LoopConfig
 from agent.figures import scores_of, tidy
-from diagnoser.config import DiagnoserTrainConfig
+from diagnoser.config import MAKERS, DiagnoserTrainConfig
 from resp229k.audio import RATE
 from resp229k.clip import Metadata
 from resp229k.corpus import Corpus
 from training.config import PACKAGE_DATA, dump_config, weights_path
 from training.errors import CheckpointError, NonFiniteError
-from training.files import digest, folder_digest
+from training.files import digest, folder_digest, write_json
 from training.seeds import derive
 
 if TYPE_CHECKING:
@@ -108,6 +109,13 @@ class Rooms:
         """Subjects that the generator and the judge were trained on."""
         found = set() if self._judge is None else set(self._judge.provenance.subjects)
         return found if self.upper_bound else found | set(self._generator.subjects)
+
+    def encoder_subjects(self) -> set[str]:
+        """Subjects that the encoder and its units were trained on."""
+        from training.model import read_provenance
+
+        parts = (self.weights / "beats" / name for name in ("encoder", "tokenizer"))
+        return {subject for part in parts for subject in read_provenance(part).subjects}
 
     # diagnoser
 
@@ -221,6 +229,10 @@ class Rooms:
 
         return {"disease16": SIMULATED, "icbhi4": get_task("icbhi4").classes}.get(self.config.task, ())
 
+    def longest_clip(self) -> float:
+        """Longest clip that the backend can make, s."""
+        return math.inf if self.upper_bound else self._generator.seconds
+
     def judge_classes(self) -> tuple[str, ...]:
         """Classes that the judge tells apart; none when there is no judge for the task."""
         return () if self._judge is None else self._judge.classes
@@ -242,6 +254,8 @@ class Rooms:
     def generate(self, requests: Sequence[ClipRequest], folder: Path, seed: int) -> list[Made]:
         """Make the clips and write them, each with its provenance, under ``folder/audio``.
 
+        ``folder`` also gets the subjects behind generator and judge, for the diagnosers trained on it.
+
         Raises:
             NonFiniteError: the generator gave samples that are no numbers.
         """
@@ -260,6 +274,7 @@ class Rooms:
             weights={} if self.upper_bound else self._generator.digests,
             subjects_hash=digest([]) if self.upper_bound else self._generator.subjects_hash,
         )
+        write_json(folder / MAKERS, sorted(self.trained_subjects()))
         return [
             Made(f"audio/{path.name}", one.wave.size / RATE, facts)
             for path, one, facts in zip(paths, made, metadata, strict=True)

@@ -15,6 +15,7 @@ from agent.planners import PlanItem
 from agent.screen import Candidate, ScreenReport, fingerprints
 from agent.screen import screen as judge_and_keep
 from agent.work import Work
+from diagnoser.config import MAKERS
 from resp229k.audio import RATE, load_audio
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
@@ -129,4 +130,5 @@ def run_screen(work: Work, corpus: Corpus, planned: Mapping[str, int], folder: P
         shutil.copyfile(corpus.folder / clip.path, target)
     if kept:
         Corpus(folder / "corpus", kept).save()
+        shutil.copyfile(corpus.folder / MAKERS, folder / "corpus" / MAKERS)
     return report

@@ -12,7 +12,7 @@ from agent.work import Work
 from resp229k.clip import VALID
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
-from training.errors import ContaminationError, DataError
+from training.errors import ConfigError, ContaminationError, DataError
 from training.files import read_json, write_json
 
 
@@ -31,6 +31,7 @@ def prepare(work: Work, state: LoopState) -> dict[str, Any]:
 
     def make(folder: Path) -> dict[str, Any]:
         corpus = work.rooms.build_corpus(work.path("corpus"))
+        check_held_out(corpus, work.rooms.encoder_subjects(), "the encoder was")
         facts = training_facts(corpus, config)
         facts["plannable"] = _plannable(work, corpus, facts)
         write_json(folder / "facts.json", facts)
@@ -86,21 +87,38 @@ def tail_classes(real: dict[str, int], share: float) -> list[str]:
     return tail or [min(present, key=lambda name: (present[name], name))]
 
 
+def check_held_out(corpus: Corpus, known: set[str], who: str) -> None:
+    """Refuse weights that know the subjects which diagnosers are selected, planned and tested on.
+
+    Raises:
+        ContaminationError: naming one of the subjects.
+    """
+    held_out = {c.subject_id for c in corpus.clips if c.split in (*VALID, "test")}
+    shared = sorted(held_out & known)
+    if shared:
+        raise ContaminationError(
+            f"{who} trained on {len(shared)} held-out subjects, e.g. {shared[0]}",
+            path=corpus.folder,
+            cure="use weights that were trained on other subjects",
+        )
+
+
 def _plannable(work: Work, corpus: Corpus, facts: dict[str, Any]) -> list[str]:
     """Classes with training clips that both generator and judge know; none when nobody synthesizes.
 
     Raises:
         ContaminationError: generator or judge were trained on subjects that are held out here.
+        ConfigError: clips of ``preprocess.seconds`` are longer than the generator can make.
     """
     if not SYNTHESIZING & set(work.config.planners):
         return []
-    held_out = {c.subject_id for c in corpus.clips if c.split in (*VALID, "test")}
-    shared = sorted(held_out & work.rooms.trained_subjects())
-    if shared:
-        raise ContaminationError(
-            f"generator or judge were trained on {len(shared)} held-out subjects, e.g. {shared[0]}",
-            path=corpus.folder,
-            cure="use weights that were trained on other subjects",
-        )
+    check_held_out(corpus, work.rooms.trained_subjects(), "generator or judge were")
     known = set(work.rooms.generator_labels()) & set(work.rooms.judge_classes())
-    return [name for name in get_task(work.config.task).classes if name in known and facts["real"][name] > 0]
+    found = [name for name in get_task(work.config.task).classes if name in known and facts["real"][name] > 0]
+    seconds, longest = work.config.preprocess.seconds, work.rooms.longest_clip()
+    if found and seconds > longest:
+        raise ConfigError(
+            f"preprocess.seconds is {seconds:g}, the generator makes at most {longest:g} s",
+            cure=f"set preprocess.seconds to {longest:g} or less, or plan without synthesis",
+        )
+    return found

@@ -11,6 +11,7 @@ import numpy as np
 from agent.config import LoopConfig
 from agent.nodes.clips import ClipRequest
 from agent.rooms import Made
+from diagnoser.config import MAKERS
 from diagnoser.predictions import Predictions
 from diagnoser.profile import ErrorProfile, error_profile
 from resp229k.audio import RATE, write_wav
@@ -63,6 +64,8 @@ class FakeRooms:
         self.training: list[dict[str, Any]] = []
         self.fail_at: str | None = None
         self.known: set[str] = set()  # subjects that generator and judge were trained on
+        self.heard: set[str] = set()  # subjects that the encoder was trained on
+        self.longest = 2.0  # s
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
@@ -95,6 +98,12 @@ class FakeRooms:
     def trained_subjects(self) -> set[str]:
         return set(self.known)
 
+    def encoder_subjects(self) -> set[str]:
+        return set(self.heard)
+
+    def longest_clip(self) -> float:
+        return self.longest
+
     def generator_labels(self) -> tuple[str, ...]:
         return self.labels
 
@@ -118,6 +127,7 @@ class FakeRooms:
             label = request.label if right else CLASSES[(CLASSES.index(request.label) + 2) % 4]
             write_wav(folder / f"audio/{i}.wav", tone(PITCH[label], seed + i), synthetic=True)
             made.append(Made(f"audio/{i}.wav", 1.0))
+        write_json(folder / MAKERS, sorted(self.known))
         return made
 
     def train_diagnoser(self, folder: Path, **given: Any) -> None:

@@ -12,7 +12,7 @@ from agent.loop import run_loop
 from agent.nodes.plan import draw_repeats
 from agent.nodes.prepare import tail_classes
 from resp229k.corpus import Corpus
-from training.errors import ContaminationError, RunError
+from training.errors import ConfigError, ContaminationError, RunError
 from training.files import read_json
 from training.run import open_run
 
@@ -28,6 +28,7 @@ def nodes_of(run: Path) -> list[str]:
 def test_open_gate_synthesizes_screens_and_retrains(tmp_path: Path) -> None:
     run = tmp_path / "run"
     rooms = FakeRooms(run)
+    rooms.known = {"elsewhere:1"}
     summary = loop(run, rooms)
     results = summary["results"]
     assert results["gate"]["open"]
@@ -40,6 +41,7 @@ def test_open_gate_synthesizes_screens_and_retrains(tmp_path: Path) -> None:
     assert [len(t["synthetic"]) for t in rooms.training] == [0, 1, 2]
     for folder in rooms.training[-1]["synthetic"]:
         clips = Corpus.open(run / folder).clips
+        assert read_json(run / folder / "subjects.json") == ["elsewhere:1"]
         assert clips
         assert all(
             c.synthetic and c.split == "train" and c.subject_id.startswith("fake:train") for c in clips
@@ -191,3 +193,22 @@ def test_weights_that_know_held_out_subjects_are_refused(tmp_path: Path) -> None
     rooms.known = {"fake:plan-wheeze-0"}
     with pytest.raises(ContaminationError, match="plan-wheeze-0"):
         loop(tmp_path / "run", rooms)
+
+
+def test_encoders_that_know_held_out_subjects_are_refused_for_every_planner(tmp_path: Path) -> None:
+    rooms = FakeRooms(tmp_path / "run")
+    rooms.heard = {"fake:train-normal-0", "fake:select-both-1"}
+    with pytest.raises(ContaminationError, match=r"encoder was trained on 1 .*select-both-1"):
+        loop(tmp_path / "run", rooms, planners=["none"])
+    assert rooms.calls == ["corpus"]
+
+
+def test_clips_longer_than_the_generator_makes_are_refused_before_training(tmp_path: Path) -> None:
+    rooms = FakeRooms(tmp_path / "run")
+    rooms.longest = 0.5
+    with pytest.raises(ConfigError, match=r"at most 0\.5 s"):
+        loop(tmp_path / "run", rooms, planners=["none", "thinker"])
+    assert rooms.calls == ["corpus"]
+    real = FakeRooms(tmp_path / "real")
+    real.longest = 0.5
+    assert loop(tmp_path / "real", real, planners=["none"])
