@@ -16,6 +16,7 @@ from resp229k.corpus import Corpus
 from resp229k.quarantine import (
     ABSENT,
     NO_STRETCH,
+    QUARANTINE,
     Finding,
     count_reasons,
     read_quarantine,
@@ -49,8 +50,8 @@ def build_corpus(
             all cores.
 
     Raises:
-        DataError: a source folder is missing or empty, raw labels are unknown, ``folder`` holds
-            something else, nothing usable is left, or ``strict`` and something is quarantined.
+        DataError: a source folder is missing or empty, ``folder`` holds something else, nothing
+            usable is left, or ``strict`` and something is quarantined.
     """
     root = expand(config.root)
     recordings = read_sources(config)
@@ -61,11 +62,14 @@ def build_corpus(
     }
     if folder.exists():
         return _reopen(folder, record, strict)
-    findings = [finding for r in recordings if (finding := _unusable(r, config, root)) is not None]
-    skipped = {finding.path for finding in findings}
-    usable = [r for r in recordings if _relative(r, root) not in skipped]
+    judged = [(r, _unusable(r, config, root)) for r in recordings]
+    # A table's unknown diagnosis is one finding, however many recordings its patient has.
+    findings = list(dict.fromkeys(finding for r in recordings for finding in r.unknown))
+    left_out = {finding.clip_id for finding in findings}
+    findings += [finding for _, finding in judged if finding is not None]
+    usable = [r for r, finding in judged if finding is None and _has_known(r, config)]
     # Over all that is here, usable or not: both kinds of clip then share one split of the subjects.
-    parts = assign(config, [r for r in recordings if r.present])
+    parts = assign(config, [_known(r) for r in recordings if r.present])
     with new_folder(folder) as temporary:
         results = _convert_all(usable, config, temporary, workers or os.cpu_count() or 1)
         findings += [finding for result in results for finding in result.findings]
@@ -76,6 +80,7 @@ def build_corpus(
                 clip.model_copy(update={"split": parts[clip.subject_id]})
                 for result in results
                 for clip in result.clips
+                if clip.clip_id not in left_out
             ],
             config,
         )
@@ -86,7 +91,7 @@ def build_corpus(
                 cure="unpack the audio beside the annotations",
             )
         Corpus(temporary, clips).save()  # refuses subjects in two splits
-        write_quarantine(findings, temporary / "quarantine.parquet")
+        write_quarantine(findings, temporary / QUARANTINE)
         notes = Counter(note for recording in usable for note in recording.notes)
         summary = {"quarantined": count_reasons(findings), "notes": dict(notes)}
         write_json(temporary / "build.json", record | summary)
@@ -102,7 +107,7 @@ def read_sources(config: BuildConfig) -> list[Recording]:
     """All annotated recordings of the protocol's sources.
 
     Raises:
-        DataError: the root or a source folder is missing or empty, or raw labels are unknown.
+        DataError: the root or a source folder is missing or empty.
     """
     root = expand(config.root)
     if not root.is_dir():
@@ -129,8 +134,11 @@ def _fingerprint(recordings: Sequence[Recording], root: Path) -> str:
     rows = []
     for recording in recordings:
         size = recording.path.stat().st_size if recording.present else None
-        values = recording.model_dump(mode="json", exclude={"path"})
-        rows.append([_relative(recording, root), size, values])
+        values = recording.model_dump(
+            mode="json", exclude={"path": True, "unknown": True, "stretches": {"__all__": {"known"}}}
+        )
+        unknown = [finding.model_dump() for finding in recording.unknown]
+        rows.append([_relative(recording, root), size, values, *unknown])
     return digest(rows)
 
 
@@ -159,6 +167,17 @@ def _unusable(recording: Recording, config: BuildConfig, root: Path) -> Finding 
     if config.clip == "event" and not recording.stretches:
         return Finding(path=path, reason=NO_STRETCH, figure=0)
     return None
+
+
+def _known(recording: Recording) -> Recording:
+    """Without the stretches whose label is unknown: they would count as normal ones in the strata."""
+    return recording.model_copy(update={"stretches": tuple(s for s in recording.stretches if s.known)})
+
+
+def _has_known(recording: Recording, config: BuildConfig) -> bool:
+    """Whether anything can be cut; a whole recording needs all its events, or their list would lie."""
+    known = [stretch.known for stretch in recording.stretches]
+    return any(known) if config.clip == "event" else all(known)
 
 
 def _convert_all(

@@ -1,9 +1,9 @@
-"""Quality check of a corpus folder: reports, never repairs."""
+"""Quality check of a corpus folder: reports and quarantines, never repairs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -13,8 +13,19 @@ import numpy as np
 
 from resp229k.audio import RATE, SILENCE, read_audio
 from resp229k.clip import Clip
-from resp229k.corpus import Corpus
-from resp229k.quarantine import MIN_SECONDS, SHORT, SILENT, Finding, reason_of
+from resp229k.corpus import read_manifest
+from resp229k.quarantine import (
+    MIN_SECONDS,
+    QUARANTINE,
+    SHORT,
+    SILENT,
+    UNKNOWN_LABEL,
+    Finding,
+    read_quarantine,
+    reason_of,
+    write_quarantine,
+)
+from resp229k.tasks import TASKS
 from training.errors import AudioError
 from training.progress import track
 
@@ -29,13 +40,14 @@ def check_corpus(folder: Path) -> list[Finding]:
 
     Finds: recordings that are missing, undecodable or empty; clips that are silent, too short, or
     end after their file; clips with byte-identical audio (worse: under contradictory labels, or in
-    two splits); subjects in two splits.
+    two splits); labels that are not their task's; subjects in two splits. Clips that were
+    quarantined before are read again: whoever repaired them gets them back.
 
     Raises:
         DataError: the folder has no valid manifest.
     """
-    corpus = Corpus.open(folder)
-    ordered = sorted(corpus.clips, key=lambda clip: clip.path)
+    everything = read_manifest(folder / "manifest.parquet")
+    ordered = sorted(everything, key=lambda clip: clip.path)
     files = [(path, list(clips)) for path, clips in groupby(ordered, key=lambda clip: clip.path)]
     findings: list[Finding] = []
     same: dict[str, list[Clip]] = defaultdict(list)
@@ -48,7 +60,24 @@ def check_corpus(folder: Path) -> list[Finding]:
                 same[content].append(clip)
     for clips in same.values():
         findings += _duplicates(clips)
-    return findings + _two_splits(corpus.clips)
+    return findings + _unknown_labels(everything) + _two_splits(everything)
+
+
+def quarantine_findings(folder: Path, findings: Sequence[Finding]) -> None:
+    """Put what :func:`check_corpus` found into the folder's quarantine, beside what the build left out.
+
+    The rows of an earlier check are replaced. :meth:`Corpus.open` leaves out what stands there.
+
+    Raises:
+        DataError: the folder has no valid manifest, or a quarantine table that cannot be read.
+    """
+    earlier = read_quarantine(folder) if (folder / QUARANTINE).is_file() else []
+    if not earlier and not findings:
+        return
+    # The build names published files, the check the corpus's own.
+    checked = {clip.path for clip in read_manifest(folder / "manifest.parquet")}
+    kept = [finding for finding in earlier if finding.path not in checked]
+    write_quarantine([*kept, *findings], folder / QUARANTINE)
 
 
 def _check_file(
@@ -84,11 +113,19 @@ def _fault(clip: Clip, samples: np.ndarray, seconds: float) -> tuple[str, float]
 
 
 def _duplicates(clips: Sequence[Clip]) -> list[Finding]:
-    """Findings of a group with identical audio, every clip against the group's first."""
+    """Findings of a group with identical audio, every clip against the group's first.
+
+    A contradiction concerns all of the group: nobody knows which label is the right one.
+    """
     first, findings = clips[0], []
-    for clip in clips[1:]:
-        reasons = [DUPLICATE]
-        if any(clip.labels[task] != first.labels[task] for task in clip.labels.keys() & first.labels.keys()):
+    classes: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        for task, label in clip.labels.items():
+            classes[task].add(label)
+    contradictory = any(len(labels) > 1 for labels in classes.values())
+    for clip in clips:
+        reasons = [] if clip is first else [DUPLICATE]
+        if contradictory:
             reasons.append(CONTRADICTION)
         if clip.split != first.split:
             reasons.append(LEAK)
@@ -99,16 +136,28 @@ def _duplicates(clips: Sequence[Clip]) -> list[Finding]:
     return findings
 
 
+def _unknown_labels(clips: Sequence[Clip]) -> list[Finding]:
+    """Labels that are not of their task, or of no task that there is."""
+    return [
+        Finding(path=clip.path, reason=UNKNOWN_LABEL, clip_id=clip.clip_id, detail=f"{task} {label!r}")
+        for clip in clips
+        for task, label in clip.labels.items()
+        if task not in TASKS or label not in TASKS[task].classes
+    ]
+
+
 def _two_splits(clips: Sequence[Clip]) -> list[Finding]:
-    """Subjects in two splits; a synthetic clip carries its style reference's subject and is exempt."""
-    splits: dict[str, set[str]] = defaultdict(set)
-    first: dict[str, Clip] = {}
+    """Clips outside the split that holds most of their subject's.
+
+    A synthetic clip carries its style reference's subject and is exempt.
+    """
+    splits: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
         if not clip.synthetic:
-            splits[clip.subject_id].add(clip.split)
-            first.setdefault(clip.subject_id, clip)
+            splits[clip.subject_id][clip.split] += 1
+    home = {name: parts.most_common(1)[0][0] for name, parts in splits.items()}
     return [
-        Finding(path=first[name].path, reason=TWO_SPLITS, figure=len(parts), clip_id=first[name].clip_id)
-        for name, parts in splits.items()
-        if len(parts) > 1
+        Finding(path=clip.path, reason=TWO_SPLITS, figure=len(splits[clip.subject_id]), clip_id=clip.clip_id)
+        for clip in clips
+        if not clip.synthetic and clip.split != home[clip.subject_id]
     ]

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from resp229k.audio import load_audio
 from resp229k.clip import VALID, Clip
+from resp229k.quarantine import QUARANTINE, is_fault, read_quarantine
 from resp229k.tasks import get_task
 from training.errors import DataError
 from training.files import digest
@@ -105,6 +106,20 @@ def check_clips(clips: Sequence[Clip], where: Path | str) -> None:
             )
 
 
+def _without_quarantined(folder: Path, clips: list[Clip]) -> list[Clip]:
+    """Leave out clips with a fault of their own and clips of a file with a fault.
+
+    A build's own findings name published files and clips that never came into the manifest; what
+    matches here was found by the quality check.
+    """
+    if not (folder / QUARANTINE).is_file():
+        return clips
+    faults = [finding for finding in read_quarantine(folder) if is_fault(finding)]
+    names = {finding.clip_id for finding in faults}
+    paths = {finding.path for finding in faults if finding.clip_id is None}
+    return [clip for clip in clips if clip.clip_id not in names and clip.path not in paths]
+
+
 class Corpus:
     """Clips and their audio.
 
@@ -118,12 +133,12 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: Path) -> Corpus:
-        """Read a corpus folder.
+        """Read a corpus folder, without the clips that stand in its quarantine.
 
         Raises:
-            DataError: there is no valid manifest in it.
+            DataError: there is no valid manifest in it, or a quarantine table that cannot be read.
         """
-        return cls(folder, read_manifest(folder / "manifest.parquet"))
+        return cls(folder, _without_quarantined(folder, read_manifest(folder / "manifest.parquet")))
 
     def save(self) -> None:
         """Write the manifest into the folder."""

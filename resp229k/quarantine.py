@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from training.config import Strict
 from training.errors import AudioError, DataError
@@ -17,6 +18,8 @@ ABSENT = "audio not present"
 NO_STRETCH = "no event annotated"
 SHORT = "shorter than 0.1 s"
 SILENT = "is silent"
+UNKNOWN_LABEL = "unknown label"
+QUARANTINE = "quarantine.parquet"
 
 # True of sound files: the publisher annotated no event, or a partial download does not hold the audio.
 HARMLESS = frozenset({ABSENT, NO_STRETCH})
@@ -27,6 +30,7 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("figure", pa.float64()),
         ("clip_id", pa.string()),
+        ("detail", pa.string()),
     ]
 )
 
@@ -39,12 +43,14 @@ class Finding(Strict):
         reason: from a small vocabulary, so that findings can be counted.
         figure: the number behind the reason (seconds, peak amplitude, count), where there is one.
         clip_id: the clip concerned, where it is not the whole file.
+        detail: what varies from finding to finding and is no number, e.g. the unknown label.
     """
 
     path: str
     reason: str
     figure: float | None = None
     clip_id: str | None = None
+    detail: str | None = None
 
 
 def reason_of(error: AudioError) -> str:
@@ -63,12 +69,21 @@ def read_quarantine(folder: Path) -> list[Finding]:
     """The findings of a built corpus.
 
     Raises:
-        DataError: the folder has no quarantine table.
+        DataError: the folder has no quarantine table, or one that cannot be read.
     """
-    path = folder / "quarantine.parquet"
+    path = folder / QUARANTINE
     if not path.is_file():
         raise DataError("no such table", path=path, cure="make one with `resp-agent data build`")
-    return [Finding.model_validate(row) for row in pq.read_table(path).to_pylist()]
+    try:
+        return [Finding.model_validate(row) for row in pq.read_table(path).to_pylist()]
+    except (pa.ArrowException, ValidationError) as error:
+        cure = "remove it, then run `resp-agent data check`"
+        raise DataError(f"not a valid quarantine table ({error})", path=path, cure=cure) from error
+
+
+def is_fault(finding: Finding) -> bool:
+    """Whether a finding means that its file or clip must not be used."""
+    return finding.reason not in HARMLESS
 
 
 def count_reasons(findings: Sequence[Finding]) -> dict[str, int]:
@@ -80,13 +95,18 @@ def refuse(findings: Sequence[Finding], where: Path) -> None:
     """Strict mode: refuse a corpus with faults.
 
     Raises:
-        DataError: with the counts by reason and the first offender.
+        DataError: with the counts by reason, the first offender and every unknown label.
     """
-    faults = [finding for finding in findings if finding.reason not in HARMLESS]
+    faults = [finding for finding in findings if is_fault(finding)]
+    unknown = sorted({finding.detail or "" for finding in faults if finding.reason == UNKNOWN_LABEL})
     if faults:
+        cure = "repair or remove these files, or run without --strict to quarantine them"
+        if unknown:
+            cure += "; add correct labels to resp229k/taxonomy.py and raise its VERSION"
+        listed = f"; unknown labels: {', '.join(unknown)}" if unknown else ""
         counts = ", ".join(f"{count} x {reason}" for reason, count in count_reasons(faults).items())
         raise DataError(
-            f"{len(faults)} faults ({counts}), the first: {faults[0].path}",
+            f"{len(faults)} faults ({counts}), the first: {faults[0].path}{listed}",
             path=where,
-            cure="repair or remove these files, or run without --strict to quarantine them",
+            cure=cure,
         )

@@ -1,7 +1,6 @@
 """Raw labels of the publishers → classes of our tasks. Versioned: a change of meaning raises ``VERSION``.
 
-A raw label that is not listed here is an error that names every unknown one, never a guess and
-never "other".
+A raw label that is not listed here is quarantined as unknown, never guessed and never "other".
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from resp229k.clip import EventKind
-from training.errors import DataError
 
 T = TypeVar("T")
 VERSION = 1
@@ -67,43 +65,23 @@ _SPR_RECORD: dict[str, str] = {
 _CRACKLES = frozenset({"crackle", "fine crackle", "coarse crackle"})
 
 
-class Reader:
-    """Looks raw labels up and remembers those it does not know, so that one error can list them all."""
+def disease(source: str, raw: str) -> str | None:
+    """``disease16`` class of a source's raw diagnosis; None when unknown."""
+    return _find(_DISEASE[source], raw)
 
-    def __init__(self, source: str):
-        self.source = source
-        self.unknown: set[str] = set()
 
-    def disease(self, raw: str) -> str | None:
-        """``disease16`` class of a raw diagnosis; None and remembered when unknown."""
-        return self._find(_DISEASE[self.source], raw, "diagnosis")
+def spr_event(raw: str) -> tuple[str, tuple[EventKind, ...]] | None:
+    """``spr_event`` class and sounds of a raw event type; None when unknown."""
+    return _find(_SPR_EVENT, raw)
 
-    def spr_event(self, raw: str) -> tuple[str, tuple[EventKind, ...]] | None:
-        """``spr_event`` class and sounds of a raw event type; None and remembered when unknown."""
-        return self._find(_SPR_EVENT, raw, "event")
 
-    def spr_record(self, raw: str) -> str | None:
-        """``spr_record`` class of a raw record annotation; None and remembered when unknown."""
-        return self._find(_SPR_RECORD, raw, "record annotation")
+def spr_record(raw: str) -> str | None:
+    """``spr_record`` class of a raw record annotation; None when unknown."""
+    return _find(_SPR_RECORD, raw)
 
-    def finish(self, where: object) -> None:
-        """Complain about everything unknown.
 
-        Raises:
-            DataError: with all unknown raw labels and the file that they belong into.
-        """
-        if self.unknown:
-            raise DataError(
-                f"unknown raw labels of {self.source}: {', '.join(sorted(self.unknown))}",
-                path=str(where),
-                cure="correct the annotation, or add the label to resp229k/taxonomy.py and raise its VERSION",
-            )
-
-    def _find(self, table: dict[str, T], raw: str, what: str) -> T | None:
-        found = table.get(raw.strip().lower())
-        if found is None:
-            self.unknown.add(f"{what} {raw.strip()!r}")
-        return found
+def _find(table: dict[str, T], raw: str) -> T | None:
+    return table.get(raw.strip().lower())
 
 
 def has_crackle(kinds: Iterable[str]) -> bool:

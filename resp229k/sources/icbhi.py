@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from resp229k.clip import EventKind, Metadata
-from resp229k.sources.recording import Recording, Stretch, flat, number, source_folder
-from resp229k.taxonomy import Reader
+from resp229k.sources.recording import Recording, Stretch, flat, number, source_folder, unknown_label
+from resp229k.taxonomy import disease
 from training.errors import DataError
 
 SOURCE = "icbhi"
 FOLDER = "ICBHI_2017"
 URL = "https://bhichallenge.med.auth.gr"
 NAME = re.compile(r"(?P<patient>\d+)_(?P<index>\w+)_(?P<site>[A-Z][a-z])_(?P<mode>sc|mc)_(?P<device>\w+)")
+DIAGNOSES = ("patient_diagnosis.csv", "ICBHI_Challenge_diagnosis.txt")  # the first that is here counts
 SITES = {
     "Tc": "trachea",
     "Al": "left anterior chest",
@@ -39,7 +40,7 @@ def discover(root: Path) -> Iterator[Recording]:
         root: the folder that holds the patients' tables and the folder of recordings.
 
     Raises:
-        DataError: no such folder, no annotation in it, a broken patient table, or unknown raw labels.
+        DataError: no such folder, no annotation in it, or a broken patient table.
     """
     files = source_folder(root, FOLDER, "**/*_*_*_*_*.txt", URL)
     # The publisher's own text files match the pattern too, their names do not match the format.
@@ -50,15 +51,13 @@ def discover(root: Path) -> Iterator[Recording]:
         )
     diagnosis = read_diagnosis(root)
     people = read_demographics(root)
-    reader = Reader(SOURCE)
-    recordings = [_recording(file, match, diagnosis, people, reader) for file, match in named]
-    reader.finish(root)
-    yield from recordings
+    for file, match in named:
+        yield _recording(root, file, match, diagnosis, people)
 
 
 def read_diagnosis(root: Path) -> dict[str, str]:
     """Patient → raw diagnosis; empty when the publisher's table is not here."""
-    rows = _table(root, "patient_diagnosis.csv", "ICBHI_Challenge_diagnosis.txt", fields=2)
+    rows = _table(root, *DIAGNOSES, fields=2)
     return {row[0]: row[1] for row in rows}
 
 
@@ -105,11 +104,11 @@ def _table(root: Path, *names: str, fields: int) -> list[list[str]]:
 
 
 def _recording(
+    root: Path,
     file: Path,
     name: re.Match[str],
     diagnosis: dict[str, str],
     people: dict[str, dict[str, Any]],
-    reader: Reader,
 ) -> Recording:
     patient = name["patient"]
     values: dict[str, Any] = {
@@ -120,13 +119,16 @@ def _recording(
         "device": name["device"],
     }
     raw = diagnosis.get(patient)
-    disease = reader.disease(raw) if raw is not None else None
+    label = disease(SOURCE, raw) if raw is not None else None
+    if raw is not None and label is None:
+        table = next(root / table for table in DIAGNOSES if (root / table).is_file())
+        values["unknown"] = (unknown_label(root, table, f"diagnosis of patient {patient}", raw),)
     try:
         cycles = [_cycle(line) for line in file.read_text().splitlines() if line.strip()]
         metadata = Metadata(site=SITES.get(name["site"]), diagnosis=raw, **people.get(patient, {}))
     except ValueError as error:
         return Recording(**values, fault=flat(error))
-    labels = {"disease16": disease} if disease else {}
+    labels = {"disease16": label} if label else {}
     notes = [] if patient in people else ["patient is not in the demographics"]
     if metadata.site is None:
         notes.append("auscultation site in the file name is unknown")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from resp229k.clip import EventKind, Metadata
+from resp229k.quarantine import UNKNOWN_LABEL, Finding
 from resp229k.tasks import icbhi4_label
 from resp229k.taxonomy import has_crackle, has_wheeze
 from training.config import Strict
@@ -21,6 +22,7 @@ class Stretch(Strict):
     end: float
     kinds: tuple[EventKind, ...] = ()  # the sounds it contains; none means normal
     labels: dict[str, str] = {}  # task -> class, beside icbhi4
+    known: bool = True  # whether the taxonomy knows its raw label; if not, it only keeps its place in the row
 
     @property
     def crackle(self) -> bool:
@@ -42,7 +44,8 @@ class Recording(Strict):
     """One file of a source.
 
     ``path`` is where the audio should be: publishers ship annotations of recordings that a partial
-    download does not hold (:attr:`present`). ``fault`` says why the annotation cannot be used.
+    download does not hold (:attr:`present`). ``fault`` says why the annotation cannot be used,
+    ``unknown`` lists raw labels that the taxonomy does not know, one finding each.
     """
 
     source: str
@@ -55,11 +58,26 @@ class Recording(Strict):
     metadata: Metadata = Metadata()
     notes: tuple[str, ...] = ()  # published contradictions, e.g. two ages
     fault: str | None = None
+    unknown: tuple[Finding, ...] = ()
 
     @property
     def present(self) -> bool:
         """Whether the audio file is here."""
         return self.path.is_file()
+
+
+def unknown_label(root: Path, file: Path, what: str, raw: str, clip_id: str | None = None) -> Finding:
+    """A raw label that the taxonomy does not know.
+
+    Args:
+        root: the source's folder; the finding's path starts with its name.
+        file: where the label stands.
+        what: kind of label, and whose it is.
+        raw: the label as published.
+        clip_id: the event concerned.
+    """
+    path = file.relative_to(root.parent).as_posix()
+    return Finding(path=path, reason=UNKNOWN_LABEL, clip_id=clip_id, detail=f"{what} {raw.strip()!r}")
 
 
 def source_folder(root: Path, name: str, pattern: str, url: str) -> list[Path]:

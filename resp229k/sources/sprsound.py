@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from resp229k.clip import Metadata
-from resp229k.sources.recording import Recording, Stretch, flat, number, source_folder
-from resp229k.taxonomy import Reader
+from resp229k.quarantine import Finding
+from resp229k.sources.recording import Recording, Stretch, flat, number, source_folder, unknown_label
+from resp229k.taxonomy import disease, spr_event, spr_record
 from training.errors import DataError
 
 SOURCE = "sprsound"
@@ -35,22 +36,21 @@ def discover(root: Path) -> Iterator[Recording]:
         root: the ``SPRSound`` folder.
 
     Raises:
-        DataError: no such folder, no annotation in it, or raw labels that the taxonomy does not know.
+        DataError: no such folder, no annotation in it, or a patient summary that cannot be read.
     """
     files = source_folder(
         root, FOLDER, "*_json/**/*.json", "https://github.com/SJTU-YONGFU-RESEARCH-GRP/SPRSound"
     )
     summary = read_summary(root)
-    reader = Reader(SOURCE)
-    recordings = [_recording(root, file, summary, reader) for file in files]
-    reader.finish(root)
-    yield from recordings
+    for file in files:
+        yield _recording(root, file, summary)
 
 
 def read_summary(root: Path) -> dict[str, dict[str, str]]:
     """Patient number → its summary row; ``disease`` as refined by the 2024 challenge where it was.
 
-    An absent summary gives no rows: its patients then have no disease.
+    ``disease_file`` names the table, relative to ``root``, that says so. An absent summary gives no
+    rows: its patients then have no disease.
 
     Raises:
         DataError: a summary is no CSV table with a ``patient_num`` column.
@@ -65,12 +65,14 @@ def read_summary(root: Path) -> dict[str, dict[str, str]]:
                 merged = rows.setdefault((row["patient_num"] or "").strip(), {})
                 merged.update(row)
                 merged["disease"] = row.get("disease_2024") or merged.get("disease", "")
+                if row.get("disease_2024") or row.get("disease"):
+                    merged["disease_file"] = file.relative_to(root).as_posix()
         except (KeyError, ValueError, csv.Error) as error:
             raise DataError(f"no readable patient summary ({error!r})", path=file) from error
     return rows
 
 
-def _recording(root: Path, file: Path, summary: dict[str, dict[str, str]], reader: Reader) -> Recording:
+def _recording(root: Path, file: Path, summary: dict[str, dict[str, str]]) -> Recording:
     audio = root / file.relative_to(root).parts[0].replace("_json", "_wav") / f"{file.stem}.wav"
     parts = file.stem.split("_")
     values: dict[str, Any] = {
@@ -83,7 +85,7 @@ def _recording(root: Path, file: Path, summary: dict[str, dict[str, str]], reade
     try:
         annotation = json.loads(file.read_text())
         record, events = str(annotation["record_annotation"]), annotation["event_annotation"]
-        stretches = [s for event in events if (s := _stretch(event, reader)) is not None]
+        stretches = tuple(_stretch(event) for event in events)
         if len(parts) != 5:
             raise ValueError(f"the name has {len(parts)} fields, not 5")
         row = summary.get(parts[0], {})
@@ -91,19 +93,46 @@ def _recording(root: Path, file: Path, summary: dict[str, dict[str, str]], reade
         notes = _notes(metadata, row)
     except (ValueError, KeyError, TypeError) as error:  # a JSON error is a ValueError
         return Recording(**values, fault=flat(error))
-    labels = {"spr_record": reader.spr_record(record)}
-    if row.get("disease"):
-        labels["disease16"] = reader.disease(row["disease"])
-    known = {task: label for task, label in labels.items() if label is not None}
-    return Recording(**values, stretches=tuple(stretches), labels=known, metadata=metadata, notes=notes)
+    unknown = [
+        unknown_label(root, file, "event", str(event["type"]), f"{SOURCE}-{file.stem}-{index:03d}")
+        for index, (event, stretch) in enumerate(zip(events, stretches, strict=True))
+        if not stretch.known
+    ]
+    labels, more = _labels(root, file, record, row)
+    return Recording(
+        **values,
+        stretches=stretches,
+        labels=labels,
+        metadata=metadata,
+        notes=notes,
+        unknown=(*unknown, *more),
+    )
 
 
-def _stretch(event: dict[str, str], reader: Reader) -> Stretch | None:
-    found = reader.spr_event(str(event["type"]))
-    if found is None:
-        return None
-    label, kinds = found
+def _labels(root: Path, file: Path, record: str, row: dict[str, str]) -> tuple[dict[str, str], list[Finding]]:
+    """Labels of the whole recording, and its raw labels that are unknown."""
+    labels: dict[str, str] = {}
+    unknown: list[Finding] = []
+    if (label := spr_record(record)) is not None:
+        labels["spr_record"] = label
+    else:
+        unknown.append(unknown_label(root, file, "record annotation", record))
+    if raw := row.get("disease"):
+        if (label := disease(SOURCE, raw)) is not None:
+            labels["disease16"] = label
+        else:
+            patient = file.stem.split("_")[0]
+            table = root / row["disease_file"]
+            unknown.append(unknown_label(root, table, f"diagnosis of patient {patient}", raw))
+    return labels, unknown
+
+
+def _stretch(event: dict[str, str]) -> Stretch:
     start, end = float(event["start"]) / 1000, float(event["end"]) / 1000  # published in ms
+    found = spr_event(str(event["type"]))
+    if found is None:
+        return Stretch(start=start, end=end, known=False)
+    label, kinds = found
     return Stretch(start=start, end=end, kinds=kinds, labels={"spr_event": label})
 
 

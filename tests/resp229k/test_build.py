@@ -204,6 +204,39 @@ def test_unreadable_annotation_is_quarantined(published: Path, tmp_path: Path) -
     assert read_quarantine(tmp_path / "corpus")[0].reason.startswith("annotation unreadable: JSONDecodeError")
 
 
+@pytest.mark.parametrize(("clip", "left"), [("event", 47), ("recording", 23)])
+def test_unknown_labels_are_quarantined(published: Path, tmp_path: Path, clip: str, left: int) -> None:
+    """An unknown event leaves its clip out, an unknown diagnosis leaves the label out."""
+    events = [
+        {"start": "100", "end": "900", "type": "Squawk"},
+        {"start": "1000", "end": "1900", "type": "Wheeze"},
+    ]
+    write_annotation(annotation(published), "Normal", events)
+    table = published / "ICBHI_2017" / "patient_diagnosis.csv"
+    table.write_text(table.read_text().replace("301,COPD", "301,Gout"))
+    corpus = build_corpus(config(published, clip=clip), tmp_path / "corpus")
+    stem = annotation(published).stem
+    findings = read_quarantine(tmp_path / "corpus")
+    assert {(f.path, f.reason, f.clip_id, f.detail) for f in findings} == {
+        (f"SPRSound/train_json/{stem}.json", "unknown label", f"sprsound-{stem}-000", "event 'Squawk'"),
+        ("ICBHI_2017/patient_diagnosis.csv", "unknown label", None, "diagnosis of patient 301 'Gout'"),
+    }
+    names = {c.clip_id for c in corpus.clips}
+    assert len(findings) == 2 and len(corpus) == left
+    assert (f"sprsound-{stem}-001" in names) == (clip == "event") and f"sprsound-{stem}-000" not in names
+    assert all("disease16" not in c.labels for c in corpus.clips if c.subject_id == "icbhi:301")
+    assert check_corpus(corpus.folder) == []
+    with pytest.raises(DataError, match=r"diagnosis of patient 301 'Gout', event 'Squawk'.*taxonomy\.py"):
+        build_corpus(config(published, clip=clip), tmp_path / "strict", strict=True)
+
+
+def test_recording_of_unknown_events_alone(published: Path, tmp_path: Path) -> None:
+    write_annotation(annotation(published), "Normal", [{"start": "100", "end": "900", "type": "Squawk"}])
+    corpus = build_corpus(config(published), tmp_path / "corpus")
+    assert len(corpus) == 46 and len(list(corpus.folder.rglob("*.flac"))) == 23
+    assert count_reasons(read_quarantine(corpus.folder)) == {"unknown label": 1}
+
+
 def test_missing_root_and_nothing_usable(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="RESP_DATA"):
         build_corpus(config(tmp_path / "nowhere"), tmp_path / "corpus")

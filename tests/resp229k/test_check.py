@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import soundfile as sf
+from typer.testing import CliRunner
 
+from agent.cli.data import app
 from resp229k.audio import read_audio
 from resp229k.build import BuildConfig, build_corpus
-from resp229k.check import CONTRADICTION, DUPLICATE, LEAK, TWO_SPLITS, check_corpus
+from resp229k.check import CONTRADICTION, DUPLICATE, LEAK, TWO_SPLITS, check_corpus, quarantine_findings
 from resp229k.corpus import Corpus, write_manifest
-from resp229k.quarantine import count_reasons, refuse
+from resp229k.quarantine import Finding, count_reasons, read_quarantine, refuse, write_quarantine
 from resp229k.stats import corpus_stats, plot_stats
 from training.errors import DataError
 
@@ -78,14 +80,16 @@ def test_duplicates_contradictions_and_leaks(corpus: Corpus) -> None:
     found = reasons(corpus)
     assert found[DUPLICATE] == 2 and found[LEAK] == 2
     labels = {c.path: c.labels["icbhi4"] for c in corpus.clips if c.labels["icbhi4"] != "normal"}
-    assert found.get(CONTRADICTION, 0) == int(labels[other] != "both")
+    assert found.get(CONTRADICTION, 0) == 2 * int(labels[other] != "both")
 
 
 def test_contradictory_labels(corpus: Corpus) -> None:
     clip = corpus.clips[0]
     twin = clip.model_copy(update={"clip_id": "twin", "labels": {"icbhi4": "both"}})
     rewrite(corpus, [*corpus.clips, twin])
-    assert reasons(corpus) == {DUPLICATE: 1, CONTRADICTION: 1}
+    assert reasons(corpus) == {DUPLICATE: 1, CONTRADICTION: 2}
+    quarantine(corpus)
+    assert {c.clip_id for c in Corpus.open(corpus.folder).clips} == {c.clip_id for c in corpus.clips[1:]}
 
 
 def test_subject_in_two_splits_and_short_clip(corpus: Corpus) -> None:
@@ -95,6 +99,86 @@ def test_subject_in_two_splits_and_short_clip(corpus: Corpus) -> None:
     short = second.model_copy(update={"end": second.start + 0.05})
     rewrite(corpus, [moved, short, *corpus.clips[2:]])
     assert reasons(corpus) == {TWO_SPLITS: 1, "shorter than 0.1 s": 1}
+
+
+def quarantine(corpus: Corpus) -> None:
+    quarantine_findings(corpus.folder, check_corpus(corpus.folder))
+
+
+def test_quarantined_clips_are_left_out_until_they_are_repaired(corpus: Corpus) -> None:
+    path, short = corpus.clips[0].path, corpus.clips[-1]
+    original = (corpus.folder / path).read_bytes()
+    (corpus.folder / path).unlink()
+    rewrite(corpus, [*corpus.clips[:-1], short.model_copy(update={"end": short.start + 0.05})])
+    built = Finding(path="SPRSound/train_wav/odd.wav", reason="cannot be decoded", figure=3)
+    write_quarantine([built], corpus.folder / "quarantine.parquet")
+    for _ in range(2):  # the second check finds the same, and writes it once
+        quarantine(corpus)
+        found = read_quarantine(corpus.folder)
+        assert sorted((f.path, f.reason) for f in found) == sorted(
+            [(built.path, built.reason), (path, "no such recording"), (short.path, "shorter than 0.1 s")]
+        )
+    usable = Corpus.open(corpus.folder)
+    assert {c.clip_id for c in usable.clips} == {
+        c.clip_id for c in corpus.clips if c.path != path and c.clip_id != short.clip_id
+    }
+    assert usable.digest != corpus.digest
+    (corpus.folder / path).write_bytes(original)
+    rewrite(corpus, corpus.clips)
+    quarantine(corpus)
+    assert read_quarantine(corpus.folder) == [built]
+    assert Corpus.open(corpus.folder).digest == corpus.digest
+
+
+def test_harmless_findings_leave_no_clip_out(corpus: Corpus) -> None:
+    finding = Finding(path=corpus.clips[0].path, reason="no event annotated")
+    write_quarantine([finding], corpus.folder / "quarantine.parquet")
+    assert Corpus.open(corpus.folder).digest == corpus.digest
+
+
+def test_sound_corpus_without_quarantine_gets_none(corpus: Corpus) -> None:
+    (corpus.folder / "quarantine.parquet").unlink()
+    quarantine(corpus)
+    assert not (corpus.folder / "quarantine.parquet").exists()
+
+
+def test_unreadable_quarantine(corpus: Corpus) -> None:
+    (corpus.folder / "quarantine.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataError, match="not a valid quarantine table"):
+        Corpus.open(corpus.folder)
+
+
+def test_unknown_labels(corpus: Corpus) -> None:
+    first, second, *others = corpus.clips
+    odd = first.model_copy(update={"labels": first.labels | {"icbhi4": "squawk"}})
+    foreign = second.model_copy(update={"labels": second.labels | {"gout": "yes"}})
+    rewrite(corpus, [odd, foreign, *others])
+    findings = check_corpus(corpus.folder)
+    assert [(f.clip_id, f.reason, f.detail) for f in findings] == [
+        (odd.clip_id, "unknown label", "icbhi4 'squawk'"),
+        (foreign.clip_id, "unknown label", "gout 'yes'"),
+    ]
+    with pytest.raises(DataError, match="gout 'yes', icbhi4 'squawk'"):
+        refuse(findings, corpus.folder)
+    quarantine(corpus)
+    usable = Corpus.open(corpus.folder)
+    assert len(usable) == len(others) and usable.subset(task="icbhi4").labels("icbhi4").size == len(others)
+
+
+def test_later_duplicate_is_left_out(corpus: Corpus) -> None:
+    twin = corpus.clips[0].model_copy(update={"clip_id": "twin"})
+    rewrite(corpus, [*corpus.clips, twin])
+    quarantine(corpus)
+    assert Corpus.open(corpus.folder).digest == corpus.digest
+
+
+def test_command_quarantines_and_strict_refuses(corpus: Corpus) -> None:
+    (corpus.folder / corpus.clips[0].path).unlink()
+    run = CliRunner()
+    done = run.invoke(app, ["check", str(corpus.folder)])
+    assert done.exit_code == 0 and "2 of 48 clips are left out" in done.output
+    assert len(Corpus.open(corpus.folder)) == 46
+    assert isinstance(run.invoke(app, ["check", str(corpus.folder), "--strict"]).exception, DataError)
 
 
 def test_no_manifest(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Adapters: published formats in, recordings out; listed defects met, unknown labels refused."""
+"""Adapters: published formats in, recordings out; listed defects met, unknown labels found."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from resp229k.quarantine import refuse
 from resp229k.sources import icbhi, sprsound
 from training.errors import DataError
 
@@ -107,20 +108,36 @@ def test_unreadable_icbhi_annotation_is_a_fault(published: Path, text: str) -> N
     assert faults[0] is not None and faults[1:] == [None] * 11
 
 
-def test_unknown_labels_are_listed_together(published: Path) -> None:
+def test_unknown_labels_are_findings_listed_together(published: Path) -> None:
     folder = published / "SPRSound"
     for file, kind in zip(sorted((folder / "train_json").iterdir()), ("Squawk", "Rub"), strict=False):
         event = {"start": "0", "end": "500", "type": kind}
         file.write_text(json.dumps({"record_annotation": "Odd", "event_annotation": [event]}))
+    recordings = list(sprsound.discover(folder))
+    for recording, kind in zip(recordings, ("Squawk", "Rub"), strict=False):
+        event, record = recording.unknown
+        assert event.path == record.path == f"SPRSound/train_json/{recording.path.stem}.json"
+        assert (event.detail, record.detail) == (f"event '{kind}'", "record annotation 'Odd'")
+        assert event.clip_id == f"sprsound-{recording.path.stem}-000" and record.clip_id is None
+        assert not recording.stretches[0].known and "spr_record" not in recording.labels
+    assert not any(recording.unknown for recording in recordings[2:])
     with pytest.raises(DataError, match="event 'Rub', event 'Squawk', record annotation 'Odd'") as caught:
-        list(sprsound.discover(folder))
+        refuse([finding for recording in recordings for finding in recording.unknown], folder)
     assert str(folder) in str(caught.value) and "resp229k/taxonomy.py" in str(caught.value)
 
 
-def test_unknown_icbhi_diagnosis(published: Path) -> None:
+def test_unknown_diagnosis_names_its_table(published: Path) -> None:
     (published / "ICBHI_2017/patient_diagnosis.csv").write_text("301,Gout\n")
-    with pytest.raises(DataError, match="diagnosis 'Gout'"):
-        list(icbhi.discover(published / "ICBHI_2017"))
+    first = next(iter(icbhi.discover(published / "ICBHI_2017")))
+    (finding,) = first.unknown
+    assert finding.path == "ICBHI_2017/patient_diagnosis.csv" and first.labels == {}
+    assert finding.detail == "diagnosis of patient 301 'Gout'"
+    summary = published / "SPRSound/Patient Summary/SPRSound_patient_summary.csv"
+    summary.write_text(summary.read_text().replace("90000000,Asthma", "90000000,Gout"))
+    first = next(iter(sprsound.discover(published / "SPRSound")))
+    (finding,) = first.unknown
+    assert finding.path == "SPRSound/Patient Summary/SPRSound_patient_summary.csv"
+    assert first.labels == {"spr_record": "Normal"}
 
 
 @pytest.mark.parametrize("name", MODULES)
