@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from resp229k.audio import Preprocess
-from training.config import Strict
+from training.config import Strict, validate
+from training.errors import CheckpointError, DataError
+from training.files import read_json
 from training.fitconfig import FitConfig
+
+SHORTEST = 0.175  # s: sixteen frames of 25 ms, 10 ms apart, make one column of the unit grid
 
 
 class CodecConfig(Strict):
@@ -64,6 +70,23 @@ class FlowSize(Strict):
         return self
 
 
+def check_label(labels: Mapping[str, Sequence[str]], task: str, label: str) -> None:
+    """Refuse what the weights were not trained on.
+
+    Raises:
+        DataError: naming the trained tasks or labels.
+    """
+    if task not in labels:
+        raise DataError(
+            f"the generator was not trained on task {task!r}", cure=f"trained tasks: {', '.join(labels)}"
+        )
+    if label not in labels[task]:
+        raise DataError(
+            f"the generator was not trained on label {label!r} of task {task}",
+            cure=f"trained labels: {', '.join(labels[task])}",
+        )
+
+
 class Grounding(Strict):
     """What the data decide: the labels, the unit grid, and how clips were prepared."""
 
@@ -79,9 +102,40 @@ class Grounding(Strict):
         """All trained (task, label) pairs, in order."""
         return [(task, label) for task, names in self.labels.items() for label in names]
 
+    def check(self, task: str, label: str, seconds: float) -> None:
+        """Refuse a clip that networks of this training cannot make.
+
+        Raises:
+            DataError: unknown task or label, or a duration (s) outside the trained range.
+        """
+        check_label(self.labels, task, label)
+        if not SHORTEST <= seconds <= self.preprocess.seconds:  # nor NaN
+            raise DataError(
+                f"{seconds} s cannot be generated",
+                cure=f"ask for {SHORTEST} to {self.preprocess.seconds} s",
+            )
+
 
 class MLLMConfig(MLLMSize, Grounding):
     """Everything that defines a Resp-MLLM."""
+
+    @classmethod
+    def of_weights(cls, folder: Path) -> Self:
+        """What ``folder/mllm`` was trained on, without loading a network.
+
+        Raises:
+            CheckpointError: the folder holds no Resp-MLLM.
+            ConfigError: its config does not fit.
+        """
+        path = folder / "mllm" / "config.json"
+        record = read_json(path) if path.is_file() else None
+        if not isinstance(record, dict) or "config" not in record:
+            raise CheckpointError(
+                "holds no generator: mllm/config.json is missing or no config",
+                path=folder,
+                cure="give a folder that `resp-agent train pretrain` wrote, or the shipped set tiny",
+            )
+        return validate(cls, record["config"], where=str(path))
 
 
 class FlowConfig(FlowSize, Grounding):

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from generator.config import FlowConfig
+from generator.config import FlowConfig, check_label
 from generator.dit import DiT
 from generator.flow import Condition, FlowMatching
-from generator.prompt import check_label
 from generator.style import StyleTokens, length_mask
 from training.config import Strict
 from training.errors import DataError

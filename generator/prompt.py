@@ -8,26 +8,9 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from training.errors import DataError
+from generator.config import check_label
 
 PAD = "[PAD]"
-
-
-def check_label(labels: Mapping[str, Sequence[str]], task: str, label: str) -> None:
-    """Refuse what the weights were not trained on.
-
-    Raises:
-        DataError: naming the trained tasks or labels.
-    """
-    if task not in labels:
-        raise DataError(
-            f"the generator was not trained on task {task!r}", cure=f"trained tasks: {', '.join(labels)}"
-        )
-    if label not in labels[task]:
-        raise DataError(
-            f"the generator was not trained on label {label!r} of task {task}",
-            cure=f"trained labels: {', '.join(labels[task])}",
-        )
 
 
 class PromptText:

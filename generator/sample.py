@@ -16,10 +16,9 @@ from generator.config import SampleConfig
 from generator.data import spectrum_of
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
-from generator.prompt import check_label
 from generator.request import Generated, Request
 from resp229k.audio import RATE, prepare
-from training.errors import CheckpointError, DataError
+from training.errors import AudioError, CheckpointError, DataError
 from training.files import digest, file_digest
 from training.progress import track
 from training.seeds import derive
@@ -111,11 +110,11 @@ class Generator:
         Raises:
             DataError: unknown task or label, or a duration outside the trained range.
         """
-        check_label(self.mllm.config.labels, request.task, request.label)
-        columns = grid_shape(request.seconds)[0]
-        if not 1 <= columns <= self.mllm.config.columns or request.seconds > self.seconds:
+        self.mllm.config.check(request.task, request.label, request.seconds)
+        longest = self.mllm.config.columns
+        if grid_shape(request.seconds)[0] > longest:
             raise DataError(
-                f"{request.seconds} s cannot be generated", cure=f"ask for 0.175 to {self.seconds} s"
+                f"{request.seconds} s cannot be generated", cure=f"the weights make {longest} columns at most"
             )
 
     def generate(self, requests: Sequence[Request], seed: int) -> list[Generated]:
@@ -139,7 +138,7 @@ class Generator:
         """One batch through both networks and the codec."""
         c = self.config
         waves = [prepare(request.wave(), self.mllm.config.preprocess) for request in requests]
-        levels = [level(wave) for wave in waves]
+        levels = [style_level(wave, request) for wave, request in zip(waves, requests, strict=True)]
         lengths = torch.tensor([wave.size for wave in waves])
         features, heard = self.encoder.encode(
             pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True), lengths
@@ -188,6 +187,22 @@ class Generator:
             )
             for i in range(len(requests))
         ]
+
+
+def style_level(wave: np.ndarray, request: Request) -> float:
+    """Root mean square of the stretch ``(N,)`` of a reference that lends its style.
+
+    Raises:
+        AudioError: the stretch is empty or silent; names the reference.
+    """
+    try:
+        return level(wave)
+    except AudioError as error:
+        raise AudioError(
+            "the stretch that lends its style (the middle of a long recording) is empty or silent",
+            path=request.reference_id,
+            cure="cut out a stretch that holds sound, or choose another recording",
+        ) from error
 
 
 def at_level(wave: np.ndarray, rms: float) -> np.ndarray:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from generator.config import SampleConfig
 from generator.request import Generated
 from resp229k.audio import COMMENT, RATE, write_wav
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from training.errors import DataError
-from training.files import digest, write_json
+from training.files import digest, dumps, read_json, write_json
 
 SOURCE = "synthetic"
 
 
 def provenance(
-    clip: Generated, *, backend: str, weights: Mapping[str, str], subjects_hash: str
+    clip: Generated,
+    *,
+    backend: str,
+    weights: Mapping[str, str],
+    subjects_hash: str,
+    sample: SampleConfig | None = None,
 ) -> dict[str, Any]:
-    """Everything that is needed to say where a synthetic clip comes from. Holds no path."""
+    """Everything that is needed to say where a synthetic clip comes from. Holds no path.
+
+    ``reference_sha256`` is of the reference's 16 kHz samples (little-endian float32): two recordings
+    may share a name.
+    """
     request = clip.request
+    heard = np.ascontiguousarray(request.wave(), dtype="<f4")
     return {
         "synthetic": True,
         "note": COMMENT,
@@ -29,9 +44,11 @@ def provenance(
         "task": request.task,
         "label": request.label,
         "reference": request.reference_id,
+        "reference_sha256": hashlib.sha256(heard.tobytes()).hexdigest(),
         "reference_subject": request.subject_id,
         "seconds": clip.wave.size / RATE,
         "seed": clip.seed,
+        "sample": None if sample is None else sample.model_dump(mode="json"),
         "weights": dict(weights),
         "subjects_hash": subjects_hash,
     }
@@ -53,6 +70,7 @@ def write_clips(
     backend: str = "neural",
     weights: Mapping[str, str],
     subjects_hash: str,
+    sample: SampleConfig | None = None,
 ) -> list[Path]:
     """Write N clips as N distinct WAV files, each with ``<name>.json`` beside it.
 
@@ -62,15 +80,18 @@ def write_clips(
         backend: what made them.
         weights: SHA-256 per network.
         subjects_hash: of the subjects that the networks were trained on.
+        sample: how the clips were drawn; none if the backend has no such settings.
 
     Returns:
         the WAV paths, in order.
 
     Raises:
-        DataError: two clips share their whole provenance, so that one would overwrite the other.
+        DataError: two clips share their whole provenance, so that one would overwrite the other, or
+            a file of that name exists with another provenance. Nothing is written then.
     """
     records = [
-        provenance(c, backend=backend, weights=weights, subjects_hash=subjects_hash) for c in generated
+        provenance(clip, backend=backend, weights=weights, subjects_hash=subjects_hash, sample=sample)
+        for clip in generated
     ]
     names = [clip_name(record) for record in records]
     if len(set(names)) < len(names):
@@ -79,13 +100,27 @@ def write_clips(
             path=folder,
             cure="give every clip a seed of its own",
         )
-    paths = []
-    for clip, record, name in zip(generated, records, names, strict=True):
-        path = folder / f"{name}.wav"
+    paths = [folder / f"{name}.wav" for name in names]
+    for path, record in zip(paths, records, strict=True):
+        if path.exists() and not _recorded(path, record):
+            raise DataError(
+                "exists with another provenance, or with none",
+                path=path,
+                cure="write to another folder, or move this file and its JSON away",
+            )
+    for clip, record, path in zip(generated, records, paths, strict=True):
+        # The record comes first: an interrupted run leaves no clip without one, and can be repeated.
+        write_json(path.with_suffix(".json"), record)
         write_wav(path, clip.wave, synthetic=True)
-        write_json(folder / f"{name}.json", record)
-        paths.append(path)
     return paths
+
+
+def _recorded(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the JSON beside a WAV is this record, so that the WAV may be written again."""
+    try:
+        return bool(read_json(path.with_suffix(".json")) == json.loads(dumps(record)))
+    except DataError:
+        return False
 
 
 def write_corpus(
@@ -95,13 +130,19 @@ def write_corpus(
     backend: str = "neural",
     weights: Mapping[str, str],
     subjects_hash: str,
+    sample: SampleConfig | None = None,
 ) -> Corpus:
     """Write clips under ``folder/audio`` and a manifest of them; arguments as in :func:`write_clips`.
 
     Every clip is in train, marked synthetic, and carries its reference's subject.
     """
     paths = write_clips(
-        generated, folder / "audio", backend=backend, weights=weights, subjects_hash=subjects_hash
+        generated,
+        folder / "audio",
+        backend=backend,
+        weights=weights,
+        subjects_hash=subjects_hash,
+        sample=sample,
     )
     corpus = Corpus(
         folder,

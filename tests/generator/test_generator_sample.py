@@ -15,7 +15,7 @@ from generator.codec import level
 from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
-from generator.sample import Generator, Request
+from generator.sample import Generated, Generator, Request
 from generator.write import write_clips, write_corpus
 from resp229k.audio import RATE, is_tagged_synthetic, write_wav
 from resp229k.corpus import Corpus
@@ -100,6 +100,42 @@ def test_the_same_clip_twice_is_refused(
         write_clips(made * 2, tmp_path, weights={}, subjects_hash="")
 
 
+def test_clips_of_other_styles_or_settings_get_other_names(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, RATE)).astype(np.float32)
+    clips = [
+        Generated(sound[0], None, Request("icbhi4", "wheeze", wave, "style.wav", "unknown", 1.0), 5)
+        for wave in sound
+    ]
+    paths = write_clips(clips, tmp_path, weights={}, subjects_hash="", sample=SampleConfig())
+    paths += write_clips(clips, tmp_path, weights={}, subjects_hash="", sample=SampleConfig(top_p=0.5))
+    paths += write_clips(clips, tmp_path, weights={}, subjects_hash="")
+    assert len(set(paths)) == 6
+    records = [read_json(path.with_suffix(".json")) for path in paths]
+    assert len({record["reference_sha256"] for record in records}) == 2
+    assert [r["sample"] and r["sample"]["top_p"] for r in records] == [0.95, 0.95, 0.5, 0.5, None, None]
+
+
+def test_a_clip_of_another_record_is_never_overwritten(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    clip = Generated(wave, None, Request("icbhi4", "wheeze", wave, "style.wav", "unknown", 1.0), 5)
+
+    def write() -> Path:
+        return write_clips([clip], tmp_path, weights={}, subjects_hash="", sample=SampleConfig())[0]
+
+    path = write()
+    first = path.read_bytes()
+    assert write() == path and path.read_bytes() == first
+    record = path.with_suffix(".json")
+    for other in ('{"seed": 6}', '{"se'):
+        record.write_text(other)
+        with pytest.raises(DataError, match=r"another provenance.* → "):
+            write()
+        assert record.read_text() == other
+    record.unlink()
+    with pytest.raises(DataError, match=path.name):
+        write()
+
+
 def test_what_cannot_be_made_is_refused(
     generator: Generator, requests: list[Request], tmp_path: Path
 ) -> None:
@@ -107,12 +143,15 @@ def test_what_cannot_be_made_is_refused(
     assert generator.labels("covid") == ()
     with pytest.raises(DataError, match="normal, wheeze"):
         generator.generate([replace(requests[0], label="both")], seed=0)
-    for seconds in (0.1, 4.0):
+    for seconds in (0.1, 0.0, -1.0, 4.0, float("nan"), float("inf")):
         with pytest.raises(DataError, match=r"0\.175 to 1\.0 s"):
             generator.generate([replace(requests[0], seconds=seconds)], seed=0)
     write_wav(tmp_path / "silent.wav", np.zeros(RATE, dtype=np.float32), synthetic=False)
     with pytest.raises(AudioError, match=r"silent\.wav"):
         generator.generate([replace(requests[0], reference=tmp_path / "silent.wav")], seed=0)
+    gap = np.concatenate([np.ones(10), np.zeros(3 * RATE), np.ones(10)]).astype(np.float32)
+    with pytest.raises(AudioError, match=r"train0: the stretch .* → cut out"):
+        generator.generate([replace(requests[0], reference=gap)], seed=0)
 
 
 def test_networks_of_different_training_are_refused(generator: Generator, flow_config: FlowConfig) -> None:
