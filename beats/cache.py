@@ -76,7 +76,9 @@ def store_key(corpus: Corpus, encoder: BeatsEncoder, tokenizer: UnitTokenizer, h
     sounds = {}
     for path in sorted({clip.path for clip in corpus.clips}):
         if not (corpus.folder / path).is_file():
-            raise AudioError("no such recording", path=corpus.folder / path)
+            raise AudioError(
+                "no such recording", path=corpus.folder / path, cure="put it back, or build the corpus again"
+            )
         sounds[path] = file_digest(corpus.folder / path)
     return digest(
         {

@@ -45,7 +45,10 @@ class DiagnoserRecord(Strict):
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """One file: either probabilities, or why there are none."""
+    """One file: either probabilities, or why there are none.
+
+    ``error`` is the reason and, behind an arrow, the cure.
+    """
 
     path: Path
     label: str | None = None
@@ -147,8 +150,11 @@ class Predictor:
         Raises:
             AudioError: it cannot be used.
         """
-        rows = self.probabilities([load_audio(path)], [text])
-        row = rows[0]
+        wave = load_audio(path)
+        try:
+            row = self.probabilities([wave], [text])[0]
+        except AudioError as error:  # too short: only here is the file known
+            raise AudioError(error.message, path=path, cure=error.cure) from error
         return FilePrediction(
             path=path,
             label=self.classes[int(row.argmax())],
@@ -185,7 +191,7 @@ class Predictor:
         try:
             return self.predict_file(path, text)
         except AudioError as error:
-            return FilePrediction(path=path, error=error.message)
+            return FilePrediction(path=path, error=str(AudioError(error.message, cure=error.cure)))
 
     @torch.inference_mode()
     def _probabilities(self, samples: Any) -> np.ndarray:

@@ -43,7 +43,7 @@ def read_audio(path: Path, start: float = 0.0, end: float | None = None) -> tupl
         AudioError: missing, undecodable, empty, or without finite samples.
     """
     if not path.is_file():
-        raise AudioError("no such recording", path=path)
+        raise AudioError("no such recording", path=path, cure="check the path, or put the recording back")
     try:
         with sf.SoundFile(path) as file:
             rate = int(file.samplerate)
@@ -110,12 +110,23 @@ def loop(wave: np.ndarray, size: int) -> np.ndarray:
 
 
 def write_wav(path: Path, wave: np.ndarray, *, synthetic: bool, rate: int = RATE) -> None:
-    """Write 16-bit PCM WAV or FLAC; a synthetic one says so in its INFO tag."""
+    """Write 16-bit PCM WAV or FLAC; a synthetic one says so in its INFO tag.
+
+    Raises:
+        AudioError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with sf.SoundFile(path, "w", samplerate=rate, channels=1, subtype="PCM_16") as file:
-        if synthetic:
-            file.comment = COMMENT
-        file.write(np.clip(wave, -1.0, 1.0))
+    try:
+        with sf.SoundFile(path, "w", samplerate=rate, channels=1, subtype="PCM_16") as file:
+            if synthetic:
+                file.comment = COMMENT
+            file.write(np.clip(wave, -1.0, 1.0))
+    except sf.LibsndfileError as error:
+        raise AudioError(
+            f"cannot be written ({error})",
+            path=path,
+            cure="check the folder's permissions and the free space",
+        ) from error
 
 
 def is_tagged_synthetic(path: Path) -> bool:

@@ -59,9 +59,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise DataError("no such file", path=path) from None
+        raise DataError("no such file", path=path, cure="check the path, or make it again") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not valid JSON ({error})", path=path) from error
+        raise DataError(
+            f"not valid JSON ({error})", path=path, cure="make it again with the command that wrote it"
+        ) from error
 
 
 def digest(value: Any) -> str:
