@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from typing import NoReturn
 
 import typer
 from rich.markup import escape
@@ -11,6 +13,19 @@ from rich.markup import escape
 from agent.cli import data, doctor, loop, models, train
 from training.errors import RespError
 from training.progress import console
+
+CURES = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.EEXIST: "move it away, or choose another name",
+    errno.EISDIR: "give a file, not a folder",
+    errno.ENOTDIR: "give a folder, not a file",
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 app = typer.Typer(
     name="resp-agent",
@@ -35,5 +50,20 @@ def main() -> None:
     try:
         app()
     except RespError as error:
-        console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(2)
+        _fail(error)
+    except OSError as error:
+        _fail(explained(error))
+
+
+def explained(error: OSError) -> RespError:
+    """The operating system's refusal as an error that names file and cure."""
+    return RespError(
+        error.strerror or str(error) or type(error).__name__,
+        path=None if error.filename is None else os.fsdecode(error.filename),
+        cure=CURES.get(error.errno or 0, "check that the path exists and can be read and written"),
+    )
+
+
+def _fail(error: RespError) -> NoReturn:
+    console.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+    sys.exit(2)

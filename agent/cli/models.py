@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.options import Seed, out
+from agent.cli.options import Seed, check_file, check_folder, out
 from training.errors import AudioError, DataError
+from training.files import read_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,22 +50,28 @@ def generate(
     """
     from resp229k.tasks import get_task
 
-    get_task(task).index(label)  # a wrong task or label is told before anything heavy is loaded
+    get_task(task).index(label)  # what is wrong is told before anything heavy is loaded
+    check_folder(out_folder)
     if not style.is_file():
         raise AudioError("no such recording", path=style, cure="give a style recording with --style")
-    from generator.sample import Generator, Request
-    from generator.write import write_clips
+    from generator.config import MLLMConfig
     from resp229k.audio import load_audio
     from training.config import weights_path
 
     wave = load_audio(style)
-    generator = Generator.load(weights_path(weights))
+    folder = weights_path(weights)
+    MLLMConfig.of_weights(folder).check(task, label, seconds)
+    from generator.sample import Generator, Request
+    from generator.write import write_clips
+
+    generator = Generator.load(folder)
     request = Request(task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds)
     files = write_clips(
         generator.generate([request] * number, seed=seed),
         out_folder,
         weights=generator.digests,
         subjects_hash=generator.subjects_hash,
+        sample=generator.config,
     )
     for file in files:
         out.print(str(file), soft_wrap=True, highlight=False)
@@ -91,12 +98,18 @@ def diagnose(
         resp-agent diagnose recordings/ --format csv > predictions.csv
     """
     paths = _recordings(recording)
+    if recording.is_file():
+        from resp229k.audio import load_audio
+
+        load_audio(recording)  # an unusable one is told before anything heavy is loaded
+    folder = find_diagnoser(model)
     from diagnoser.predict import Predictor
 
-    predictor = Predictor.load(find_diagnoser(model))
-    rows = predictor.predict_files(paths, text=text)
-    if recording.is_file() and rows[0].error:
-        raise AudioError(rows[0].error, path=recording)
+    predictor = Predictor.load(folder)
+    if recording.is_file():
+        rows = [predictor.predict_file(recording, text)]
+    else:
+        rows = predictor.predict_files(paths, text=text)
     _print(rows, predictor.classes, form)
     if strict and any(row.error for row in rows):
         raise typer.Exit(2)
@@ -120,10 +133,13 @@ def evaluate(
 
         resp-agent evaluate --model runs/quickstart --corpus runs/quickstart/corpus --split test
     """
+    if out_file is not None:
+        check_file(out_file)
+    folder = find_diagnoser(model)
     from diagnoser.evaluate import evaluate as score
     from training.files import write_json
 
-    figures = score(find_diagnoser(model), corpus, split=split, allow_contaminated=allow_contaminated)
+    figures = score(folder, corpus, split=split, allow_contaminated=allow_contaminated)
     if out_file is not None:
         write_json(out_file, figures)
     out.print(_score_table(figures))
@@ -159,7 +175,7 @@ def find_diagnoser(path: Path | None) -> Path:
     """The diagnoser folder meant by ``--model``: itself, the last one of a run, or of the newest run.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or the run's summary does not name it.
     """
     if path is None:
         runs = sorted(Path("runs").glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
@@ -175,14 +191,19 @@ def find_diagnoser(path: Path | None) -> Path:
         raise DataError(
             "holds no diagnoser and is no finished run", path=path, cure="give a diagnoser or run folder"
         )
-    return path / json.loads(summary.read_text())["diagnoser"]
+    record = read_json(summary)
+    if not isinstance(record, dict) or not isinstance(record.get("diagnoser"), str):
+        raise DataError(
+            "names no diagnoser", path=summary, cure="give the diagnoser's folder, or repeat the run"
+        )
+    return path / record["diagnoser"]
 
 
 def _recordings(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError("no such file or folder", path=path)
+        raise DataError("no such file or folder", path=path, cure="check the path")
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
         raise DataError(

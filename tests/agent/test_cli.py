@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import agent.cli as cli
 from resp229k.audio import write_wav
 
 COMMANDS = ("loop", "generate", "diagnose", "evaluate", "train", "data", "doctor")
@@ -71,9 +73,31 @@ BAD = {
     "corrupt style": (["generate", "--label", "Asthma", "--style", "bad.wav", "--out", "x"], "bad.wav"),
     "silent style": (["generate", "--label", "Asthma", "--style", "silent.wav", "--out", "x"], "silent.wav"),
     "empty style": (["generate", "--label", "Asthma", "--style", "empty.wav", "--out", "x"], "empty.wav"),
+    "out is a file": (["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "bad.wav"], "bad.wav"),
+    "out is below a file": (
+        ["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "bad.wav/x"],
+        "bad.wav",
+    ),
+    **{
+        f"{seconds} s": (
+            ["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "x", "--seconds", seconds],
+            "0.175 to 4.0 s",
+        )
+        for seconds in ("nan", "0", "-1", "99")
+    },
+    "no generator": (
+        ["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "x", "--weights", "hollow"],
+        "hollow",
+    ),
     "missing recording": (["diagnose", "no.wav"], "no.wav"),
+    "corrupt recording": (["diagnose", "bad.wav"], "bad.wav"),
+    "silent recording": (["diagnose", "silent.wav"], "silent.wav"),
+    "empty recording": (["diagnose", "empty.wav"], "empty.wav"),
     "empty folder": (["diagnose", "hollow"], "hollow"),
     "no run": (["diagnose", "ok.wav"], "runs"),
+    "corrupt summary": (["diagnose", "ok.wav", "--model", "torn"], "summary.json"),
+    "summary without diagnoser": (["diagnose", "ok.wav", "--model", "other"], "summary.json"),
+    "figures into a folder": (["evaluate", "--corpus", "nowhere", "--out", "hollow"], "hollow"),
     "no corpus": (["evaluate", "--corpus", "nowhere", "--model", "nomodel"], "nomodel"),
     "no manifest": (["data", "check", "hollow"], "manifest"),
     "missing corpus root": (["data", "build", "-o", "root=nowhere", "--out", "x"], "nowhere"),
@@ -81,17 +105,62 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_wrong_input_exits_with_2_and_names_it(case: str, tmp_path: Path) -> None:
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder of one good recording and of what users give by mistake."""
     noise(tmp_path / "ok.wav")
     (tmp_path / "bad.wav").write_bytes(b"RIFF no audio here")
     (tmp_path / "empty.wav").write_bytes(b"")
     write_wav(tmp_path / "silent.wav", np.zeros(16000), synthetic=False)
     (tmp_path / "hollow").mkdir()
+    for name, text in {"torn": '{"diagnos', "other": "{}"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_wrong_input_exits_with_2_and_names_it(
+    case: str, inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     args, named = BAD[case]
-    done = resp(*args, cwd=tmp_path)
-    text = done.stderr.replace("\n", " ")
-    assert done.returncode == 2, text
+    monkeypatch.chdir(inputs)
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    monkeypatch.setattr(sys, "argv", ["resp-agent", *args])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    text = capsys.readouterr().err.replace("\n", " ")
+    assert stop.value.code == 2, text
     assert named in text
-    assert "Traceback" not in text
-    assert not (tmp_path / "x").exists()
+    assert "→" in text  # what to do about it
+    assert not (inputs / "x").exists()
+
+
+def test_a_child_process_ends_with_2_without_a_traceback(inputs: Path) -> None:
+    done = resp("diagnose", "bad.wav", cwd=inputs)
+    assert done.returncode == 2
+    assert "bad.wav" in done.stderr and "→" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied", "clips"),
+        FileExistsError(errno.EEXIST, "File exists", "clips"),
+        IsADirectoryError(errno.EISDIR, "Is a directory", "clips"),
+        NotADirectoryError(errno.ENOTDIR, "Not a directory", "clips"),
+        OSError(errno.ENOSPC, "No space left on device", "clips"),
+        OSError("clips: no answer"),
+    ],
+)
+def test_the_systems_refusals_exit_with_2_and_a_cure(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    text = str(cli.explained(error))
+    assert text.startswith("clips: ") and " → " in text
