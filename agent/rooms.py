@@ -87,12 +87,14 @@ class Rooms:
         return weights_path(self.config.weights)
 
     def weights_digest(self) -> str:
-        """SHA-256 over every file of the weights."""
+        """SHA-256 over tensors and configs (labels, preparation, subjects) of the weights."""
         return self._weights_digest
 
     @cached_property
     def _weights_digest(self) -> str:
-        return folder_digest(self.weights, "**/*.safetensors")
+        return digest(
+            [folder_digest(self.weights, f"**/{kind}") for kind in ("*.safetensors", "config.json")]
+        )
 
     def beats_name(self) -> str:
         """How the training config inside the run names the encoder.
