@@ -21,6 +21,8 @@ from training.files import read_json, write_json
 from training.progress import console
 from training.run import Run, open_run
 
+NARROW = 3  # figures per row that fit 80 columns with their intervals; the report has them all
+
 
 def run_loop(
     config: LoopConfig, run: Path, resume: bool = False, rooms: Rooms | None = None
@@ -105,7 +107,7 @@ def show(results: dict[str, Any], run: Run) -> None:
         cells = []
         for name in shown:
             value = record["test"]["metrics"].get(name)
-            cells.append("–" if value is None else _cell(value))
+            cells.append("–" if value is None else _cell(value, brief=len(shown) > NARROW))
         table.add_row(planner, *cells)
     prior = next(iter(results["planners"].values()))["test"]["prior"]
     table.add_row("source prior", *[f"{prior[c]:.3f}" if c in prior else "–" for c in shown], style="dim")
@@ -117,7 +119,8 @@ def show(results: dict[str, Any], run: Run) -> None:
     console.print(f"report: {run.folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _cell(figure: dict[str, float | None]) -> str:
-    if figure.get("low") is None:
+def _cell(figure: dict[str, float | None], *, brief: bool) -> str:
+    """A figure with its interval, or alone where all of them would not fit a terminal."""
+    if brief or figure.get("low") is None:
         return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]".replace("[", r"\[")
