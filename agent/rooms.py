@@ -274,6 +274,7 @@ class Rooms:
             folder / "audio",
             backend=UPPER_BOUND if self.upper_bound else "neural",
             weights={} if self.upper_bound else self._generator.digests,
+            sample=None if self.upper_bound else self._generator.config,
             subjects_hash=digest([]) if self.upper_bound else self._generator.subjects_hash,
         )
         write_json(folder / MAKERS, sorted(self.trained_subjects()))
