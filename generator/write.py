@@ -1,4 +1,4 @@
-"""Write synthetic clips: tagged WAV files, a provenance JSON beside each, and a corpus of them."""
+"""Write synthetic clips: tagged WAV files, each with a provenance JSON beside it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ import numpy as np
 from generator.config import SampleConfig
 from generator.request import Generated
 from resp229k.audio import COMMENT, RATE, write_wav
-from resp229k.clip import Clip
-from resp229k.corpus import Corpus
 from training.errors import DataError
 from training.files import digest, dumps, read_json, write_json
-
-SOURCE = "synthetic"
 
 
 def provenance(
@@ -121,47 +117,3 @@ def _recorded(path: Path, record: Mapping[str, Any]) -> bool:
         return bool(read_json(path.with_suffix(".json")) == json.loads(dumps(record)))
     except DataError:
         return False
-
-
-def write_corpus(
-    generated: Sequence[Generated],
-    folder: Path,
-    *,
-    backend: str = "neural",
-    weights: Mapping[str, str],
-    subjects_hash: str,
-    sample: SampleConfig | None = None,
-) -> Corpus:
-    """Write clips under ``folder/audio`` and a manifest of them; arguments as in :func:`write_clips`.
-
-    Every clip is in train, marked synthetic, and carries its reference's subject.
-    """
-    paths = write_clips(
-        generated,
-        folder / "audio",
-        backend=backend,
-        weights=weights,
-        subjects_hash=subjects_hash,
-        sample=sample,
-    )
-    corpus = Corpus(
-        folder,
-        [
-            Clip(
-                clip_id=f"{SOURCE}:{path.stem}",
-                recording_id=f"{SOURCE}:{path.stem}",
-                subject_id=clip.request.subject_id,
-                source=SOURCE,
-                split="train",
-                path=f"audio/{path.name}",
-                start=0.0,
-                end=clip.wave.size / RATE,
-                sample_rate=RATE,
-                labels={clip.request.task: clip.request.label},
-                synthetic=True,
-            )
-            for clip, path in zip(generated, paths, strict=True)
-        ],
-    )
-    corpus.save()
-    return corpus

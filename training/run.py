@@ -15,7 +15,6 @@ import yaml
 
 from training.config import Strict, dump_config
 from training.errors import RunError
-from training.files import digest
 
 LOCK, CONFIG, EVENTS = ".lock", "config.yaml", "events.jsonl"
 
@@ -31,11 +30,6 @@ class Run:
     def __init__(self, folder: Path, config: Strict):
         self.folder = folder
         self.config = config
-
-    @property
-    def config_digest(self) -> str:
-        """SHA-256 of the resolved config."""
-        return digest(self.config.model_dump(mode="json"))
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one line to ``events.jsonl`` and flush it to disk."""

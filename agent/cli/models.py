@@ -123,7 +123,8 @@ def evaluate(
     allow_contaminated: Annotated[
         bool,
         typer.Option(
-            "--allow-contaminated", help="Score subjects that the weights were trained on; stamps the output."
+            "--allow-contaminated",
+            help="Score subjects that the weights were trained or selected on; stamps the output.",
         ),
     ] = False,
 ) -> None:
@@ -155,7 +156,9 @@ def _score_table(figures: dict[str, Any]) -> Table:
         f"{figures['task']}, {figures['split']}: {figures['clips']} clips of {figures['subjects']} subjects"
     )
     if figures["contaminated"]:
-        title += f" — CONTAMINATED: {figures['contaminated']['subjects']} subjects were trained on"
+        title += (
+            f" — CONTAMINATED: {figures['contaminated']['subjects']} subjects were trained or selected on"
+        )
     prior = figures["source_prior"]
     table = Table("figure", "value", "95 % interval", f"always {prior['class']}", title=title)
     for name in ("sp", "se", "score", "accuracy", "macro_f1", "macro_recall", "auroc", "ece"):

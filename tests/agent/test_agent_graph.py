@@ -9,8 +9,11 @@ import pytest
 from agent_fakes import CLASSES, TRAIN, FakeRooms, config
 
 from agent.loop import run_loop
+from agent.nodes.clips import ClipRequest, synthetic_clip
 from agent.nodes.plan import draw_repeats
 from agent.nodes.prepare import tail_classes
+from agent.rooms import Made
+from resp229k.clip import Clip, Metadata
 from resp229k.corpus import Corpus
 from training.errors import ConfigError, ContaminationError, RunError
 from training.files import read_json
@@ -212,3 +215,25 @@ def test_clips_longer_than_the_generator_makes_are_refused_before_training(tmp_p
     real = FakeRooms(tmp_path / "real")
     real.longest = 0.5
     assert loop(tmp_path / "real", real, planners=["none"])
+
+
+def test_a_synthetic_clip_is_its_references_subject_in_train() -> None:
+    def real(name: str, label: str, age: float) -> Clip:
+        return Clip(
+            clip_id=name, recording_id=name, subject_id=f"s:{name}", source="s", split="train", path=f"{name}.wav",
+            start=0, end=1, sample_rate=8000, labels={"icbhi4": label},
+            metadata=Metadata(age_years=age, diagnosis="COPD", findings="CAS"),
+        )  # fmt: skip
+
+    request = ClipRequest("wheeze", reference=real("style", "normal", 70), donor=real("own", "wheeze", 5))
+    clip = synthetic_clip(request, Made("audio/a.wav", 0.5), "syn-1", "icbhi4", "synthetic")
+    assert (clip.subject_id, clip.split, clip.source, clip.synthetic) == (
+        "s:style",
+        "train",
+        "synthetic",
+        True,
+    )
+    assert clip.labels == {"icbhi4": "wheeze"}
+    assert clip.seconds == 0.5
+    # The narrative's facts come from the class, never the style's; what defines a label is left out.
+    assert clip.metadata == Metadata(age_years=5)

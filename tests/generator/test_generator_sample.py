@@ -16,7 +16,7 @@ from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
 from generator.sample import Generated, Generator, Request
-from generator.write import write_clips, write_corpus
+from generator.write import write_clips
 from resp229k.audio import RATE, is_tagged_synthetic, write_wav
 from resp229k.corpus import Corpus
 from training.errors import AudioError, CheckpointError, DataError
@@ -79,17 +79,6 @@ def test_a_clip_does_not_depend_on_its_batch(generator: Generator, requests: lis
 def test_level_is_the_references(generator: Generator, requests: list[Request]) -> None:
     for clip in generator.generate(requests, seed=0):
         assert level(clip.wave) == pytest.approx(level(clip.request.wave()), rel=1e-3)
-
-
-def test_corpus_of_synthetic_clips(generator: Generator, requests: list[Request], tmp_path: Path) -> None:
-    made = generator.generate(requests, seed=1)
-    write_corpus(made, tmp_path / "c", weights=generator.digests, subjects_hash=generator.subjects_hash)
-    corpus = Corpus.open(tmp_path / "c")
-    assert [c.subject_id for c in corpus.clips] == [r.subject_id for r in requests]
-    assert {(c.split, c.source, c.synthetic, c.labels["icbhi4"]) for c in corpus.clips} == {
-        ("train", "synthetic", True, "wheeze")
-    }
-    assert corpus.audio(corpus.clips[3]).size == 8_000
 
 
 def test_the_same_clip_twice_is_refused(
