@@ -124,8 +124,7 @@ class BeatsEncoder(Model):
             return self._encode_official(wave, lengths)
         if mask_mode != "exact":
             raise ConfigError(f"no mask mode {mask_mode!r}", cure="use exact or official")
-        # Weights with the other stem were trained on the other rounding.
-        frames, counts = fbank(wave, lengths, published=not self.conv_stem)
+        frames, counts = fbank(wave, lengths)
         return self.encode_frames(frames, counts)
 
     def encode_frames(self, frames: Tensor, counts: Tensor) -> BeatsOutput:
@@ -163,7 +162,7 @@ class BeatsEncoder(Model):
             raise ConfigError("official masks belong to the patch stem", cure="use mask_mode exact")
         if int(lengths.min()) < 1:
             raise DataError(f"clip {int(lengths.argmin())} of the batch has no samples")
-        frames, counts = fbank(wave, torch.full_like(lengths, wave.shape[1]), published=True)
+        frames, counts = fbank(wave, torch.full_like(lengths, wave.shape[1]))
         tokens, _ = self._tokens(frames, counts)
         valid = official_tokens(lengths, wave.shape[1]).to(wave.device)
         padding = torch.arange(tokens.shape[1], device=wave.device) >= valid[:, None]

@@ -34,10 +34,11 @@ def _mel(hertz: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _banks(device: torch.device, dtype: torch.dtype, published: bool) -> tuple[Tensor, Tensor]:
+def _banks(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Povey window ``(400,)`` and triangular mel weights ``(257, 128)``."""
-    rounding = dtype if published else torch.float64
-    window = torch.hann_window(WINDOW, periodic=False, dtype=rounding) ** 0.85
+    # Rounded at every step, as published: bins some 60 dB below a frame's loudest, such as those above 4 kHz
+    # of a recording made at 8 kHz, hold rounding only, and are up to a nat apart with another window.
+    window = torch.hann_window(WINDOW, periodic=False, dtype=dtype) ** 0.85
     low, high = _mel(torch.tensor([LOW, RATE / 2], dtype=torch.float64))
     edges = low + (high - low) / (BINS + 1) * torch.arange(BINS + 2, dtype=torch.float64)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
@@ -47,15 +48,12 @@ def _banks(device: torch.device, dtype: torch.dtype, published: bool) -> tuple[T
     return window.to(device, dtype), weights.to(device, dtype)
 
 
-def fbank(wave: Tensor, lengths: Tensor, *, published: bool = False) -> tuple[Tensor, Tensor]:
+def fbank(wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Log-mel frames of a padded batch.
 
     Args:
         wave: ``(B, N)`` float, 16 kHz, in [-1, 1].
         lengths: ``(B,)`` valid samples of each clip.
-        published: round the window as the published code does. Bins some 60 dB below a frame's loudest,
-            such as those above 4 kHz of a recording made at 8 kHz, hold single-precision rounding only;
-            they equal the published ones with the same window alone, and are up to a nat apart without.
 
     Returns:
         frames ``(B, L, 128)``, those past a clip's end set to 0, and frame counts ``(B,)``. Frames are
@@ -77,7 +75,7 @@ def fbank(wave: Tensor, lengths: Tensor, *, published: bool = False) -> tuple[Te
     total = int(counts.max())
     if total == 0:
         return wave.new_zeros(wave.shape[0], 0, BINS, dtype=dtype), counts
-    window, weights = _banks(wave.device, dtype, published)
+    window, weights = _banks(wave.device, dtype)
     frames = wave.to(dtype).unfold(1, WINDOW, SHIFT)[:, :total] * 32768.0
     frames = frames - frames.mean(dim=-1, keepdim=True)
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)

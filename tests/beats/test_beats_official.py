@@ -169,7 +169,10 @@ def test_the_filterbank_equals_the_restatement():
     wave = wave_of(SAMPLES)
     batch, lengths = batch_of(wave)
     wanted = filterbank(wave)
-    np.testing.assert_allclose(fbank(batch, lengths)[0][0].numpy(), wanted, atol=1e-3)
+    single = fbank(batch, lengths)[0][0].numpy()
+    resolved = wanted > wanted.max(axis=1, keepdims=True) - 14.0  # below: single precision's own rounding
+    assert resolved.mean() > 0.8
+    np.testing.assert_allclose(single[resolved], wanted[resolved], atol=1e-3)
     np.testing.assert_allclose(fbank(batch.double(), lengths)[0][0].numpy(), wanted, atol=1e-9)
 
 
