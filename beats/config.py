@@ -140,3 +140,36 @@ class JudgeTrainConfig(Strict):
     fit: FitConfig = FitConfig(
         steps=700, batch_size=32, learning_rate=2e-3, weight_decay=0.02, eval_every=100
     )
+
+
+class RandomUnitsConfig(Strict):
+    """The random-projection tokenizer of the first iteration."""
+
+    codebook: int = Field(default=1024, gt=1)
+    code_dim: int = Field(default=256, gt=0)  # width that patches are projected to
+
+
+class MaskedConfig(Strict):
+    """Masked prediction of units.
+
+    Attributes:
+        share: of a clip's tokens that is hidden.
+        layers: of the predictor; 1 suits the tiny encoder, 2 the base one.
+    """
+
+    share: float = Field(default=0.75, gt=0, lt=1)
+    layers: int = Field(default=1, gt=0)
+
+
+class DistilConfig(Strict):
+    """Distillation of a tokenizer from an encoder.
+
+    Attributes:
+        layers: of the estimator, 3 as published.
+        decay: of the codes' running means, as published.
+        patience: batches without use after which a code is replaced.
+    """
+
+    layers: int = Field(default=3, gt=0)
+    decay: float = Field(default=0.99, gt=0, lt=1)
+    patience: int = Field(default=100, gt=0)

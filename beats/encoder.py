@@ -46,20 +46,38 @@ class ConvStem(nn.Module):
         self.conv2 = nn.Conv2d(24, 48, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(48, width, (5, 3), stride=(4, 2), padding=(2, 1))
 
-    def forward(self, frames: Tensor, columns: Tensor) -> Tensor:
-        """Frames ``(B, 16 T, 128)`` (not normalised) and valid columns ``(B,)`` → ``(B, D, T, F)``."""
+    def forward(self, frames: Tensor, columns: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Frames to tokens.
+
+        Args:
+            frames: ``(B, 16 T, 128)``, not normalised.
+            columns: valid ones ``(B,)``.
+            seen: patches ``(B, T, F)`` bool, none of them past a clip's end; the others' frames change
+                nothing. None: all up to a clip's end.
+
+        Returns:
+            ``(B, D, T, F)``.
+        """
+
+        def within(length: int) -> Tensor:
+            """Which of ``length`` steps lie in a clip's columns, ``(B, length)``."""
+            per_column = length // (frames.shape[1] // PATCH)
+            return torch.arange(length, device=frames.device) < per_column * columns[:, None]
 
         def inside(x: Tensor) -> Tensor:
             """Zero what lies past a clip's last column: it then equals the convolution's padding."""
-            per_column = x.shape[2] // (frames.shape[1] // PATCH)
-            valid = torch.arange(x.shape[2], device=x.device) < per_column * columns[:, None]
-            return x * valid[:, None, :, None]
+            return x * within(x.shape[2])[:, None, :, None]
 
-        weight = (torch.arange(frames.shape[1], device=frames.device) < PATCH * columns[:, None])[..., None]
-        mean = (frames * weight).sum(1, keepdim=True) / (PATCH * columns).clamp(min=1)[:, None, None]
-        change = F.pad(frames.diff(dim=1).abs(), (0, 0, 1, 0))
+        if seen is None:
+            known = within(frames.shape[1])[..., None]
+        else:
+            known = seen.repeat_interleave(PATCH, dim=1).repeat_interleave(PATCH, dim=2)
+        frames = frames.masked_fill(~known, 0.0)
+        mean = frames.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp(min=1)
+        # A patch's first change would tell of the patch before it.
+        change = F.pad(frames.diff(dim=1).abs() * (known[:, 1:] & known[:, :-1]), (0, 0, 1, 0))
         views = [normalise(frames), (frames - mean) / DEVIATION, change / DEVIATION]
-        x = inside(torch.stack(views, dim=1))
+        x = torch.stack(views, dim=1) * known[:, None]
         x = inside(F.gelu(self.conv1(x)))
         x = inside(F.gelu(self.conv2(x)))
         return self.conv3(x)
@@ -139,8 +157,26 @@ class BeatsEncoder(Model):
             features = features.masked_fill(past[:, :, None, None], 0.0)
         return BeatsOutput(features, columns)
 
-    def _tokens(self, frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(B, 8 T, D)``, time-major, and columns ``(B,)``."""
+    def encode_visible(self, frames: Tensor, counts: Tensor, kept: Tensor) -> Tensor:
+        """Features ``(B, K, D)`` of some tokens alone; the others change nothing (section 3.3).
+
+        Args:
+            frames: filterbank frames ``(B, L, 128)``, not normalised.
+            counts: of frames ``(B,)``.
+            kept: ``(B, K)`` int64, ascending flat token indices (8 · column + row).
+
+        Raises:
+            DataError: a clip is shorter than one column, or a kept token lies past a clip's end.
+        """
+        if bool((kept >= ROWS * (counts[:, None] // PATCH)).any()):
+            raise DataError("a token to keep lies past its clip's end")
+        tokens, _ = self._tokens(frames, counts, kept)
+        return self.encoder(tokens, None, kept)
+
+    def _tokens(
+        self, frames: Tensor, counts: Tensor, kept: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, 8 T, D)``, time-major, and columns ``(B,)``; with ``kept`` only those are right."""
         columns = counts // PATCH
         if int(columns.min()) < 1:
             raise DataError(
@@ -151,7 +187,12 @@ class BeatsEncoder(Model):
         frames = frames[:, : PATCH * int(columns.max())]
         dtype = self.layer_norm.weight.dtype
         if self.conv_stem:
-            grid = self.stem(frames.to(dtype), columns)
+            seen = None
+            if kept is not None:
+                shape = len(frames), frames.shape[1] // PATCH * ROWS
+                seen = torch.zeros(shape, dtype=torch.bool, device=frames.device).scatter(1, kept, True)
+                seen = seen.unflatten(1, (-1, ROWS))
+            grid = self.stem(frames.to(dtype), columns, seen)
         else:
             grid = self.patch_embedding(normalise(frames).to(dtype)[:, None])
         # Time-major: every column's 8 rows stand together.
