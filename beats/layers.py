@@ -7,7 +7,6 @@ stands once, as ``encoder.relative_attention_bias``.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +16,23 @@ from torch.nn.utils.parametrizations import weight_norm
 from beats.config import BeatsConfig
 
 
-@lru_cache(maxsize=16)
-def position_buckets(tokens: int, buckets: int, max_distance: int) -> Tensor:
-    """Bucket of every (query, key) pair of the flat token index, ``(N, N)`` int64.
+def offset_buckets(offset: Tensor, buckets: int, max_distance: int) -> Tensor:
+    """Bucket of every offset key - query of the flat token index, int64 of the same shape.
 
-    Half of the buckets per sign of key - query; of each half the first half is exact, the rest
-    logarithmic up to ``max_distance``.
+    Half of the buckets per sign; of each half the first half is exact, the rest logarithmic up to
+    ``max_distance``, from where on the bucket stays the same.
     """
-    place = torch.arange(tokens)
-    offset = place[None, :] - place[:, None]
     half, exact = buckets // 2, buckets // 4
     distance = offset.abs()
     ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(max_distance / exact)
     far = (exact + (ratio * (half - exact)).long()).clamp(max=half - 1)
     return (offset > 0) * half + torch.where(distance < exact, distance, far)
+
+
+def position_buckets(tokens: int, buckets: int, max_distance: int) -> Tensor:
+    """Bucket of every (query, key) pair of ``tokens`` flat tokens, ``(N, N)`` int64."""
+    place = torch.arange(tokens)
+    return offset_buckets(place[None, :] - place[:, None], buckets, max_distance)
 
 
 class Attention(nn.Module):
@@ -51,7 +53,7 @@ class Attention(nn.Module):
 
         Args:
             x: tokens ``(B, N, D)``.
-            bias: position bias ``(H, N, N)``, before the gate.
+            bias: position bias ``(H, N, N)``, or ``(B, H, N, N)`` for places that differ, before the gate.
             padding: keys that are padding ``(B, N)`` bool, or None when there are none.
         """
         batch, tokens, dim = x.shape
@@ -95,7 +97,13 @@ class Transformer(nn.Module):
 
     def __init__(self, config: BeatsConfig):
         super().__init__()
-        self.buckets, self.max_distance = config.buckets, config.max_distance
+        # All offsets that differ in their bucket, made here once: on another device, or compiled, a
+        # logarithm may round to another bucket.
+        self.reach = config.max_distance
+        offsets = torch.arange(-self.reach, self.reach + 1)
+        self.offset_bucket: Tensor
+        buckets = offset_buckets(offsets, config.buckets, config.max_distance)
+        self.register_buffer("offset_bucket", buckets, persistent=False)
         convolution = nn.Conv1d(
             config.dim,
             config.dim,
@@ -125,22 +133,52 @@ class Transformer(nn.Module):
             elif name.endswith(("v_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")):
                 nn.init.xavier_normal_(parameter, gain=gain)
 
-    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+    def position_bias(self, tokens: int, kept: Tensor | None = None) -> Tensor:
+        """Bias of every (query, key) pair, before the gate.
+
+        Args:
+            tokens: of the whole grid, N.
+            kept: flat indices ``(B, K)`` of the tokens that are there, or None for all.
+
+        Returns:
+            ``(H, N, N)``, or ``(B, H, K, K)`` with ``kept``.
+        """
+        # It depends on key - query alone: 2N - 1 values per head, not N².
+        offset = torch.arange(1 - tokens, tokens, device=self.offset_bucket.device)
+        bucket = self.offset_bucket[offset.clamp(-self.reach, self.reach) + self.reach]
+        line = self.relative_attention_bias(bucket).T.contiguous()
+        if kept is None:
+            return line.unfold(1, tokens, 1).flip(1)  # row q starts at the offset -q
+        place = kept[:, None, :] - kept[:, :, None] + tokens - 1
+        pairs = line.gather(1, place.reshape(1, -1).expand(len(line), -1))
+        return pairs.view(-1, *place.shape).transpose(0, 1)
+
+    def forward(self, x: Tensor, padding: Tensor | None, kept: Tensor | None = None) -> Tensor:
         """Encode tokens.
 
         Args:
-            x: ``(B, N, D)``.
+            x: ``(B, N, D)``, the whole grid.
             padding: ``(B, N)`` bool, True at padding, or None.
+            kept: ``(B, K)`` int64, ascending flat indices of the tokens to encode, none of them padding;
+                what the others hold changes nothing. None for all.
+
+        Returns:
+            ``(B, N, D)``, or ``(B, K, D)`` with ``kept``.
         """
-        tokens = x.shape[1]
-        if padding is not None:
-            # Zeroed places equal the convolution's own padding, so a padded clip sees what it sees alone.
+        tokens, dim = x.shape[1:]
+        # Zeroed places equal the convolution's own padding, so a padded clip sees what it sees alone.
+        if kept is not None:
+            hidden = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device).scatter_(1, kept, False)
+            x = x.masked_fill(hidden[..., None], 0.0)
+        elif padding is not None:
             x = x.masked_fill(padding[..., None], 0.0)
         # An even kernel with half of it as padding gives one step too many: the last is dropped.
         near = self.pos_conv[0](x.transpose(1, 2))[..., :tokens].transpose(1, 2)
+        if kept is not None:
+            chosen = kept[..., None].expand(-1, -1, dim)
+            x, near, padding = x.gather(1, chosen), near.gather(1, chosen), None
         x = self.drop(self.layer_norm(x + F.gelu(near)))
-        index = position_buckets(tokens, self.buckets, self.max_distance).to(x.device)
-        bias = self.relative_attention_bias(index).permute(2, 0, 1)
+        bias = self.position_bias(tokens, kept)
         for layer in self.layers:
             x = layer(x, bias, padding)
         return x

@@ -1,0 +1,105 @@
+"""The transformer: its position bias, and the encoding of some tokens only."""
+
+import math
+
+import pytest
+import torch
+
+from beats.config import BeatsConfig
+from beats.layers import Transformer
+
+SMALL = BeatsConfig(
+    embed_dim=32, dim=32, ffn_dim=48, layers=2, heads=4, conv_pos=8, conv_pos_groups=4, buckets=32, max_distance=60
+)  # fmt: skip
+TOKENS = 96
+
+
+def build(**changes) -> Transformer:
+    torch.manual_seed(0)
+    network = Transformer(SMALL.model_copy(update=changes)).eval()
+    torch.nn.init.normal_(network.relative_attention_bias.weight)  # so that places matter
+    return network
+
+
+def tokens(batch: int = 3) -> torch.Tensor:
+    return torch.randn(batch, TOKENS, 32, generator=torch.Generator().manual_seed(1))
+
+
+def some(batch: int = 3, count: int = 25) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    rows = [torch.randperm(TOKENS, generator=generator)[:count].sort().values for _ in range(batch)]
+    return torch.stack(rows)
+
+
+def bucket_by_hand(offset: int, buckets: int, longest: int) -> int:
+    half, exact, size = buckets // 2, buckets // 4, abs(offset)
+    if size >= exact:
+        far = math.log(size / exact) / math.log(longest / exact) * (half - exact)
+        size = min(half - 1, exact + int(far))
+    return size + (half if offset > 0 else 0)
+
+
+@pytest.mark.parametrize("count", [1, 8, 60, 61, 150])
+def test_position_bias_by_hand(count):
+    network = build()
+    table = network.relative_attention_bias.weight
+    index = torch.tensor([[bucket_by_hand(k - q, 32, 60) for k in range(count)] for q in range(count)])
+    by_hand = table[index].permute(2, 0, 1)
+    bias = network.position_bias(count)
+    assert torch.equal(bias, by_hand)
+    upstream = torch.randn(bias.shape, generator=torch.Generator().manual_seed(0))
+    (found,) = torch.autograd.grad(bias, table, upstream)
+    (wanted,) = torch.autograd.grad(by_hand, table, upstream)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
+
+
+def test_position_bias_of_kept_tokens_is_that_of_their_places():
+    network = build()
+    kept = some()
+    whole, table = network.position_bias(TOKENS), network.relative_attention_bias.weight
+    by_hand = torch.stack([whole[:, row][:, :, row] for row in kept])
+    bias = network.position_bias(TOKENS, kept)
+    assert torch.equal(bias, by_hand)
+    upstream = torch.randn(bias.shape, generator=torch.Generator().manual_seed(0))
+    (found,) = torch.autograd.grad(bias, table, upstream)
+    (wanted,) = torch.autograd.grad(by_hand, table, upstream)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_all_kept_is_the_whole():
+    network, x = build(), tokens()
+    everything = torch.arange(TOKENS).expand(3, -1)
+    torch.testing.assert_close(network(x, None, everything), network(x, None), atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("filling", [5.0, float("nan")])
+def test_hidden_tokens_change_nothing(filling):
+    network, x, kept = build(), tokens(), some()
+    first = network(x, None, kept)
+    assert first.shape == (3, 25, 32)
+    other = torch.full_like(x, filling)
+    for row, values, places in zip(other, x, kept, strict=True):
+        row[places] = values[places]
+    assert torch.equal(network(other, None, kept), first)
+
+
+@torch.no_grad()
+def test_kept_tokens_are_those_of_a_grid_with_the_others_as_padding():
+    """Hidden tokens are zeroed before the convolution and no keys: just what padding is."""
+    network, x, kept = build(), tokens(), some()
+    hidden = torch.ones(3, TOKENS, dtype=torch.bool).scatter_(1, kept, False)
+    whole = network(x, hidden).gather(1, kept[..., None].expand(-1, -1, 32))
+    torch.testing.assert_close(network(x, hidden, kept), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_reach_kept_tokens_alone():
+    network, kept = build().train(), some()
+    x = tokens().requires_grad_()
+    network(x, None, kept).square().sum().backward()
+    reached = x.grad.abs().sum(-1) > 0
+    assert torch.equal(reached, torch.zeros(3, TOKENS, dtype=torch.bool).scatter_(1, kept, True))
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0 or name.endswith("k_proj.bias"), name
