@@ -22,6 +22,8 @@ TAGS: tuple[EventKind, ...] = (
     "wheeze",
     "rhonchus",
     "stridor",
+    "squawk",
+    "cough",
 )
 """Event tags of the supervised pre-training; ``crackle`` stands for any kind of crackle."""
 

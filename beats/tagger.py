@@ -17,7 +17,7 @@ from beats.encoder import BeatsEncoder
 
 @dataclass
 class TaggerOutput(ModelOutput):
-    """Loss, logits ``(B, T, 6)`` and ``(B, 6)``, and the targets they were held against."""
+    """Loss, logits ``(B, T, E)`` and ``(B, E)``, and the targets they were held against."""
 
     loss: torch.FloatTensor | None = None
     column_logits: Tensor | None = None
@@ -38,7 +38,7 @@ class EventTagger(nn.Module):
         self.encoder = encoder
         self.column_head = nn.Linear(encoder.width, len(TAGS))
         self.clip_head = nn.Linear(2 * encoder.width, len(TAGS))
-        self.register_buffer("weight", weight)  # of positive targets, (6,)
+        self.register_buffer("weight", weight)  # of positive targets, (E,)
 
     def forward(
         self,
@@ -68,13 +68,13 @@ class EventTagger(nn.Module):
 
 
 def positive_weight(targets: Tensor) -> Tensor:
-    """Weight of positives per tag, √(absent / present) in [1, 6], of clip targets ``(N, 6)``."""
+    """Weight of positives per tag, √(absent / present) in [1, 6], of clip targets ``(N, E)``."""
     present, absent = (targets == 1).sum(0), (targets == 0).sum(0)
     return (absent / present.clamp(min=1)).sqrt().clamp(1.0, 6.0)
 
 
 def tag_auc(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Area under the ROC per tag that occurs and is absent, from rows ``(N, 6)``; NaN targets are left out."""
+    """Area under the ROC per tag that occurs and is absent, from rows ``(N, E)``; NaN targets are left out."""
     from sklearn.metrics import roc_auc_score
 
     areas: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Event tags of clips: what sounds in every frame, as far as the annotation says."""
+"""Event tags of clips: what sounds in every frame, as far as the annotation says. E is the number of tags."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TaggedClips:
         clips: the clips, in order.
         corpus: per clip, the name of its corpus.
         frames: ``(N, L, 128)`` fp16, (frames - mean) / deviation as :mod:`beats.fbank` has them.
-        tags: ``(N, L, 6)`` uint8: absent, present, somewhere in the clip, or unknown.
+        tags: ``(N, L, E)`` uint8: absent, present, somewhere in the clip, or unknown.
     """
 
     clips: list[Clip]
@@ -47,7 +47,7 @@ class TaggedClips:
 
 
 def clip_tags(clip: Clip, samples: int, how: Preprocess) -> np.ndarray:
-    """Tags per 10 ms ``(ceil(samples / 160), 6)`` of a clip as :func:`prepare` gives it."""
+    """Tags per 10 ms ``(ceil(samples / 160), E)`` of a clip as :func:`prepare` gives it."""
     marks = np.zeros((-(-samples // SHIFT), len(TAGS)), dtype=np.uint8)
     length = samples / RATE
     for event in clip.events:
@@ -72,6 +72,9 @@ def clip_tags(clip: Clip, samples: int, how: Preprocess) -> np.ndarray:
 def load_tagged(corpora: Sequence[Corpus], seconds: float) -> TaggedClips:
     """Read clips of some corpora, short ones looped to ``seconds``.
 
+    A kind of event that a corpus never names is unknown there, not absent: people cough in collections
+    whose annotators marked crackles and wheezes only.
+
     Raises:
         AudioError: a recording cannot be used, named by path.
         DataError: there are no clips.
@@ -83,19 +86,27 @@ def load_tagged(corpora: Sequence[Corpus], seconds: float) -> TaggedClips:
     length = 1 + (round(seconds * RATE) - WINDOW) // SHIFT
     frames = np.empty((len(pairs), length, BINS), dtype=np.float16)
     tags = np.empty((len(pairs), length, len(TAGS)), dtype=np.uint8)
+    unnamed = {id(corpus): [i for i, tag in enumerate(TAGS) if tag not in named(corpus)] for corpus in corpora}
     for first in track(range(0, len(pairs), BATCH), "filterbank"):
         part = pairs[first : first + BATCH]
         waves = [corpus.audio(clip) for corpus, clip in part]
         found, _ = fbank(*pad_waves([prepare(wave, how) for wave in waves]))
         frames[first : first + len(part)] = ((found - MEAN) / DEVIATION).half().numpy()
-        for row, ((_, clip), wave) in enumerate(zip(part, waves, strict=True), start=first):
+        for row, ((corpus, clip), wave) in enumerate(zip(part, waves, strict=True), start=first):
             tags[row] = clip_tags(clip, wave.size, how)[:length]
+            tags[row][:, unnamed[id(corpus)]] = UNKNOWN
     return TaggedClips(
         clips=[clip for _, clip in pairs],
         corpus=[corpus.folder.name for corpus, _ in pairs],
         frames=frames,
         tags=tags,
     )
+
+
+def named(corpus: Corpus) -> set[str]:
+    """Kinds of events that a corpus annotates, ``crackle`` for any kind of crackle."""
+    kinds: set[str] = {event.kind for clip in corpus.clips for event in clip.events}
+    return kinds | {"crackle" for kind in kinds if kind.endswith("crackle")}
 
 
 def held_out(clips: Sequence[Clip], share: float, seed: int) -> np.ndarray:
@@ -156,13 +167,13 @@ class TagCollate:
 
 
 def column_targets(tags: Tensor) -> Tensor:
-    """Targets per column ``(B, T, 6)`` of tags ``(B, 16 T, 6)``: 1, 0, or NaN where it is not said."""
+    """Targets per column ``(B, T, E)`` of tags ``(B, 16 T, E)``: 1, 0, or NaN where it is not said."""
     columns = tags.unflatten(1, (-1, PATCH))
     known = torch.where((columns == ABSENT).all(2), 0.0, torch.nan)
     return torch.where((columns == PRESENT).any(2), 1.0, known)
 
 
 def clip_targets(tags: Tensor) -> Tensor:
-    """Targets per clip ``(B, 6)`` of tags ``(B, L, 6)``: 1, 0, or NaN where it is not said."""
+    """Targets per clip ``(B, E)`` of tags ``(B, L, E)``: 1, 0, or NaN where it is not said."""
     known = torch.where((tags == UNKNOWN).any(1), torch.nan, 0.0)
     return torch.where(((tags == PRESENT) | (tags == SOMEWHERE)).any(1), 1.0, known)

@@ -29,7 +29,7 @@ from resp229k.corpus import Corpus
 from training.errors import AudioError, DataError
 from training.fitconfig import FitConfig
 
-CRACKLE, FINE, COARSE, WHEEZE, _, STRIDOR = range(6)
+CRACKLE, FINE, COARSE, WHEEZE, _, STRIDOR, SQUAWK, COUGH = range(len(TAGS))
 
 
 def clip(number: int = 0, events: list[Event] | None = None, **fields) -> Clip:
@@ -60,7 +60,7 @@ def test_tags_of_a_clip():
     how = Preprocess(seconds=2.0, fit="loop")
     events = [Event(kind="fine crackle", start=0.1, end=0.2), Event(kind="wheeze", start=0, end=1)]
     tags = clip_tags(clip(0, events), 16000, how)
-    assert tags.shape == (200, 6)
+    assert tags.shape == (200, len(TAGS))
     np.testing.assert_array_equal(tags[:100], tags[100:])  # looped like the wave
     assert (tags[10:20, [CRACKLE, FINE]] == PRESENT).all()
     assert tags[:10, FINE].sum() == tags[:, COARSE].sum() == 0
@@ -69,13 +69,13 @@ def test_tags_of_a_clip():
     assert (vague[10:20, [FINE, COARSE]] == UNKNOWN).all()
     assert (vague[10:20, CRACKLE] == PRESENT).all()
     cut = clip_tags(clip(0, [Event(kind="stridor", start=1.9, end=2.1)], end=4.0), 64000, how)
-    assert cut.shape == (200, 6)
+    assert cut.shape == (200, len(TAGS))
     assert cut[90:110, STRIDOR].all()
     assert cut[:90, STRIDOR].sum() == 0
 
 
 def test_targets():
-    tags = torch.zeros(1, 32, 6, dtype=torch.uint8)
+    tags = torch.zeros(1, 32, len(TAGS), dtype=torch.uint8)
     tags[0, 3, FINE] = PRESENT
     tags[0, :, WHEEZE] = SOMEWHERE
     tags[0, 20, COARSE] = UNKNOWN
@@ -87,7 +87,19 @@ def test_targets():
     assert clips[[FINE, WHEEZE]].tolist() == [1, 1]
     assert clips[COARSE].isnan()
     assert clips[STRIDOR] == 0
-    assert positive_weight(clip_targets(tags.repeat(3, 1, 1))).tolist() == pytest.approx([3**0.5, 1, 1, 1, 3**0.5, 3**0.5])  # fmt: skip
+    assert positive_weight(clip_targets(tags.repeat(3, 1, 1))).tolist() == pytest.approx([3**0.5, 1, 1, 1, *4 * [3**0.5]])  # fmt: skip
+
+
+def test_a_kind_that_a_corpus_never_names_is_unknown_in_it(tmp_path):
+    heard = toy_corpus(tmp_path / "toy", 4)
+    cough = [clip(i, [Event(kind="cough", start=0.1, end=0.5)]) for i in range(4)]
+    for i in range(4):
+        write_wav(tmp_path / "cough" / f"{i}.wav", np.full(16000, 0.1), synthetic=True)
+    tags = load_tagged([heard, Corpus(tmp_path / "cough", cough)], 1.0).tags
+    assert (tags[:4][..., [CRACKLE, SQUAWK, COUGH]] == UNKNOWN).all()
+    assert not (tags[:4][..., [WHEEZE, STRIDOR]] == UNKNOWN).any()
+    assert (tags[4:][..., WHEEZE] == UNKNOWN).all()
+    assert (tags[4:, 20:40, COUGH] == PRESENT).all()
 
 
 def test_held_out_keeps_groups_together():
@@ -106,16 +118,16 @@ def test_held_out_keeps_groups_together():
 
 
 def test_tag_auc_leaves_out_what_is_not_said():
-    targets = np.full((4, 6), np.nan)
+    targets = np.full((4, len(TAGS)), np.nan)
     targets[:, WHEEZE] = [0, 1, 1, np.nan]
-    logits = np.tile(np.array([[0.0], [1.0], [2.0], [-5.0]]), (1, 6))
+    logits = np.tile(np.array([[0.0], [1.0], [2.0], [-5.0]]), (1, len(TAGS)))
     assert tag_auc(logits, targets) == {TAGS[WHEEZE]: 1.0}
 
 
 def test_every_parameter_of_the_tagger_gets_a_gradient(tmp_path):
     data = load_tagged([toy_corpus(tmp_path, 6)], 1.0)
     torch.manual_seed(0)
-    tagger = EventTagger(BeatsEncoder(beats_config("tiny", "conv")), torch.ones(6)).train()
+    tagger = EventTagger(BeatsEncoder(beats_config("tiny", "conv")), torch.ones(len(TAGS))).train()
     rows = TagDataset(data, np.arange(6), train=True)
     tagger(**TagCollate(3)([rows[i] for i in range(6)])).loss.backward()
     for name, parameter in tagger.named_parameters():
