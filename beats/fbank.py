@@ -34,6 +34,7 @@ def _mel(hertz: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # what is kept must also serve gradients, whoever asked first
 def _banks(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Povey window ``(400,)`` and triangular mel weights ``(257, 128)``."""
     # Rounded at every step, as published: bins some 60 dB below a frame's loudest, such as those above 4 kHz

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import beats.fbank
 from beats.fbank import fbank, frame_count, shortest
 
 SOURCES = ["SPRSound", "ICBHI_2017", "KAUH", "COUGHVID", "UK_COVID_19"]
@@ -95,6 +96,15 @@ def test_gradients_equal_finite_differences():
     wave = torch.from_numpy(synthetic(0.035))[None].double().requires_grad_()
     length = torch.tensor([wave.shape[1]])
     assert torch.autograd.gradcheck(lambda x: fbank(x, length)[0], wave, eps=1e-7, atol=1e-3, rtol=1e-3)
+
+
+def test_gradients_pass_what_inference_has_cached():
+    wave, lengths = torch.from_numpy(synthetic(0.1))[None], torch.tensor([1600])
+    beats.fbank._banks.cache_clear()
+    with torch.inference_mode():
+        fbank(wave, lengths)
+    fbank(wave.requires_grad_(), lengths)[0].sum().backward()
+    assert wave.grad.abs().sum() > 0
 
 
 def test_precision_follows_the_wave():
