@@ -1,0 +1,301 @@
+"""Masked prediction and random units: nothing leaks, shares are exact, targets are learnt."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from beats.config import BeatsConfig, MaskedConfig, RandomUnitsConfig
+from beats.encoder import BeatsEncoder
+from beats.fbank import DEVIATION, MEAN
+from beats.masked import MaskedPredictor
+from beats.random_units import RandomUnits
+from beats.units import unit_usage
+from training.errors import DataError
+from training.fit import fit
+from training.fitconfig import FitConfig
+
+CODEBOOK = 16
+STEMS = pytest.mark.parametrize("stem", ["patch", "conv"])
+
+
+def small(stem: str = "patch") -> BeatsEncoder:
+    torch.manual_seed(0)
+    return BeatsEncoder(
+        BeatsConfig(
+            stem=stem,  # type: ignore[arg-type]
+            embed_dim=24,
+            dim=32,
+            ffn_dim=64,
+            layers=2,
+            heads=2,
+            conv_pos=8,
+            conv_pos_groups=4,
+            buckets=32,
+            max_distance=64,
+            dropout=0.0,
+        )
+    )
+
+
+def model(stem: str = "patch", **config: float) -> MaskedPredictor:
+    encoder = small(stem)
+    return MaskedPredictor(encoder, CODEBOOK, MaskedConfig(**config))  # type: ignore[arg-type]
+
+
+def noise(clips: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    frames = MEAN + DEVIATION * torch.randn(clips, 16 * columns + 3, 128, generator=generator)
+    return frames, torch.full((clips,), 16 * columns + 3)
+
+
+def some_units(clips: int, columns: int) -> torch.Tensor:
+    return torch.randint(CODEBOOK, (clips, columns, 8), generator=torch.Generator().manual_seed(2))
+
+
+def hide(frames: torch.Tensor, hidden: torch.Tensor, value: float) -> torch.Tensor:
+    """Frames whose hidden patches hold something else."""
+    changed = frames.clone()
+    for clip, tokens in enumerate(hidden.tolist()):
+        for token in tokens:
+            column, row = divmod(token, 8)
+            changed[clip, 16 * column : 16 * column + 16, 16 * row : 16 * row + 16] = value
+    return changed
+
+
+@STEMS
+@pytest.mark.parametrize("value", [50.0, float("nan")])
+def test_what_is_hidden_reaches_nothing(stem, value):
+    network = model(stem).eval()
+    frames, counts = noise(2, 5)
+    kept, hidden = network.choose(2, 40, frames.device)
+    everywhere = torch.arange(40).expand(2, -1)
+    with torch.no_grad():
+        features = network.encoder.encode_visible(frames, counts, kept)
+        logits = network.predict(frames, counts, kept, everywhere)
+        other = hide(frames, hidden, value)
+        assert torch.equal(network.encoder.encode_visible(other, counts, kept), features)
+        assert torch.equal(network.predict(other, counts, kept, everywhere), logits)
+        # What is seen does: the test would notice a network that looks at nothing.
+        changed = network.predict(hide(frames, kept[:, :1], 50.0), counts, kept, everywhere)
+    assert (changed - logits).abs().amax(dim=-1).gt(1e-6).all()
+
+
+@STEMS
+def test_keeping_every_token_is_the_encoder(stem):
+    encoder = small(stem).eval()
+    frames, counts = noise(2, 4)
+    with torch.no_grad():
+        whole = encoder.encode_frames(frames, counts).features.flatten(1, 2)
+        kept = encoder.encode_visible(frames, counts, torch.arange(32).expand(2, -1))
+    torch.testing.assert_close(kept, whole, atol=1e-5, rtol=1e-5)
+
+
+@STEMS
+def test_visible_tokens_of_a_padded_clip(stem):
+    encoder = small(stem).eval()
+    frames, _ = noise(2, 5)
+    kept = torch.tensor([[0, 9, 17, 22], [3, 12, 30, 38]])
+    with torch.no_grad():
+        together = encoder.encode_visible(frames, torch.tensor([50, 83]), kept)
+        alone = encoder.encode_visible(frames[:1, :50], torch.tensor([50]), kept[:1])
+    torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-5)
+    with pytest.raises(DataError, match="past its clip's end"):
+        encoder.encode_visible(frames, torch.tensor([50, 83]), kept + 2)
+
+
+@STEMS
+def test_every_parameter_gets_a_gradient(stem):
+    network = model(stem).train()
+    frames, counts = noise(4, 5)
+    network(frames=frames, counts=counts, units=some_units(4, 5)).loss.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        # softmax does not see a key's bias, so its gradient is zero in theory.
+        if not name.endswith("k_proj.bias"):
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("share", "tokens", "expected"), [(0.75, 40, 30), (0.6, 8, 5), (0.99, 8, 7), (0.01, 8, 1)]
+)
+def test_the_share_is_exact(share, tokens, expected):
+    kept, hidden = model(share=share).train().choose(5, tokens, torch.device("cpu"))
+    assert hidden.shape == (5, expected)
+    assert kept.shape == (5, tokens - expected)
+    assert (kept.diff(dim=1) > 0).all()
+    both = torch.cat([kept, hidden], dim=1).sort(dim=1).values
+    assert (both == torch.arange(tokens)).all()
+    if expected == 30:
+        assert len({tuple(row) for row in kept.tolist()}) == 5  # every clip has its own
+
+
+def test_every_token_is_hidden_as_often():
+    network = model().train()
+    torch.manual_seed(0)
+    hidden = network.choose(1000, 16, torch.device("cpu"))[1]
+    rate = torch.bincount(hidden.flatten(), minlength=16) / 1000
+    assert (rate - 0.75).abs().max() < 0.06
+
+
+def test_validation_hides_the_same_every_time():
+    network = model().eval()
+    batch = {**dict(zip(("frames", "counts"), noise(3, 4), strict=True)), "units": some_units(3, 4)}
+    with torch.no_grad():
+        first = network(**batch)
+        before = torch.get_rng_state()
+        again = network(**batch)
+        assert torch.equal(before, torch.get_rng_state())
+        assert torch.equal(first.loss, again.loss)
+        network.train()
+        assert not torch.equal(network(**batch).loss, network(**batch).loss)
+        torch.manual_seed(3)
+        drawn = network(**batch).loss
+        torch.manual_seed(3)
+        assert torch.equal(network(**batch).loss, drawn)
+
+
+@STEMS
+def test_the_first_loss_is_that_of_guessing(stem):
+    frames, counts = noise(4, 6)
+    with torch.no_grad():
+        out = model(stem).eval()(frames=frames, counts=counts, units=some_units(4, 6))
+    assert float(out.loss) == pytest.approx(math.log(CODEBOOK), rel=0.02)
+    assert 0 <= float(out.accuracy) < 0.3
+
+
+def test_loss_and_accuracy_are_of_hidden_tokens_alone():
+    """Closed form: a head that always names unit 3, with logit 2."""
+    network = model().eval()
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+        network.head.bias[3] = 2.0
+    frames, counts = noise(2, 5)
+    _, hidden = network.choose(2, 40, frames.device)
+    units = torch.zeros(2, 40, dtype=torch.int64).scatter(1, hidden, 3)
+    with torch.no_grad():
+        out = network(frames=frames, counts=counts, units=units.view(2, 5, 8))
+    assert float(out.accuracy) == 1
+    assert float(out.loss) == pytest.approx(math.log(math.exp(2) + CODEBOOK - 1) - 2, abs=1e-5)
+    seen = 3 - units
+    assert float(network(frames=frames, counts=counts, units=seen.view(2, 5, 8)).accuracy) == 0
+
+
+def test_it_learns_the_units_of_eight_clips():
+    network = model().train()
+    frames, counts = noise(8, 2)
+    batch = {"frames": frames, "counts": counts, "units": some_units(8, 2)}
+    steps = 100
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+    torch.manual_seed(0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        network(**batch).loss.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        out = network.eval()(**batch)
+    assert float(out.accuracy) > 0.8  # 1 in 16 by guessing
+    assert float(out.loss) < 0.8  # 2.8 nats by guessing
+
+
+class Clips:
+    """Clips by their number; reading one more than ``left`` is a kill."""
+
+    def __init__(self, left: int | None = None):
+        self.frames, self.counts = noise(8, 3)
+        self.units, self.left = some_units(8, 3), left
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return {"frames": self.frames[index], "counts": self.counts[index], "units": self.units[index]}
+
+
+def test_a_resumed_run_hides_what_the_unbroken_one_does(tmp_path: Path):
+    config = FitConfig(steps=4, batch_size=4, checkpoint_every=2, eval_every=2)
+    shared = {"collate": torch.utils.data.default_collate, "config": config, "valid": Clips()}
+    whole, killed, resumed = model(), model(), model()
+    straight = fit(whole, Clips(), out=tmp_path / "a", **shared)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, Clips(left=14), out=tmp_path / "b", **shared)  # type: ignore[arg-type]
+    again = fit(resumed, Clips(), out=tmp_path / "b", resume=True, **shared)  # type: ignore[arg-type]
+    assert again.history == straight.history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_refuses():
+    network = model()
+    frames, counts = noise(2, 4)
+    units = some_units(2, 4)
+    with pytest.raises(DataError, match="3 and of 4 columns"):
+        network(frames=frames, counts=torch.tensor([67, 63]), units=units)
+    with pytest.raises(DataError, match=r"units \(2, 3, 8\)"):
+        network(frames=frames, counts=counts, units=units[:, :3])
+    with pytest.raises(DataError, match="to 16, not of 16"):
+        network(frames=frames, counts=counts, units=units.clamp(min=CODEBOOK))
+
+
+def random_units(codebook: int = 64, code_dim: int = 32) -> RandomUnits:
+    torch.manual_seed(0)
+    return RandomUnits(RandomUnitsConfig(codebook=codebook, code_dim=code_dim))
+
+
+def test_level_and_recorder_change_no_random_unit():
+    tokenizer = random_units()
+    frames, counts = noise(3, 6)
+    units = tokenizer.units_of_frames(frames, counts)
+    assert units.shape == (3, 6, 8)
+    response = 8 * torch.randn(3, 1, 128, generator=torch.Generator().manual_seed(4))
+    heard = tokenizer.units_of_frames(frames + 5 + response, counts)
+    assert (heard == units).float().mean() > 0.99
+    assert (tokenizer.units_of_frames(frames.flip(2), counts) == units).float().mean() < 0.2
+
+
+def test_random_units_do_not_collapse():
+    """On clips as recordings are: a spectrum that falls by 60 dB, the same for all, and little on top."""
+    frames, counts = noise(60, 20)
+    quiet = MEAN + torch.linspace(0, -14, 128) + 0.1 * (frames - MEAN)
+    usage = unit_usage([random_units().units_of_frames(quiet, counts).numpy()], 64)
+    assert usage.dead == 0
+    assert usage.perplexity > 45
+
+
+def test_every_random_unit_can_be_reached():
+    """A patch and its opposite are centred already; the pseudo-inverse leads to the code."""
+    tokenizer = random_units()
+    patch = 20 * (tokenizer.codes @ torch.linalg.pinv(tokenizer.projection)).view(64, 16, 16)
+    frames = torch.zeros(64, 32, 128)
+    frames[:, :16, 32:48] = patch
+    frames[:, 16:, 32:48] = -patch
+    units = tokenizer.units_of_frames(frames, torch.full((64,), 32))
+    assert units[:, 0, 2].tolist() == list(range(64))
+
+
+def test_random_units_of_a_padded_clip():
+    tokenizer = random_units()
+    frames, _ = noise(2, 6)
+    frames[0, 48:] = float("nan")
+    together = tokenizer.units_of_frames(frames, torch.tensor([50, 98]))
+    assert torch.equal(together[0, :3], tokenizer.units_of_frames(frames[:1, :48], torch.tensor([48]))[0])
+
+
+def test_random_units_are_saved(tmp_path: Path):
+    tokenizer = random_units()
+    tokenizer.save_pretrained(tmp_path / "units")
+    torch.manual_seed(9)
+    again = RandomUnits.from_pretrained(tmp_path / "units")
+    frames, counts = noise(2, 4)
+    assert torch.equal(again.units_of_frames(frames, counts), tokenizer.units_of_frames(frames, counts))
+    assert not list(again.parameters())
+    torch.testing.assert_close(F.normalize(again.codes, dim=-1), again.codes)
