@@ -15,9 +15,10 @@ class PretrainConfig(Strict):
 
     Attributes:
         root: folder that holds ``SPRSound/``; none: the simulator alone.
-        events: simulated clips of encoder and generator.
+        encoder_events: simulated clips of the encoder, of all simulated classes.
+        events: simulated clips of the generator.
         judge_events: simulated clips of the judges, from sources of their own.
-        classes: classes of ``disease16`` that are simulated, and that the generator and its judge then know.
+        classes: classes of ``disease16`` that the generator and its judge hear, and then know.
         seconds: length of a simulated clip, s.
         held_out: share of the simulated sources and of the real subjects that is kept out of training
             for early stopping and for the figures of the model card.
@@ -25,6 +26,7 @@ class PretrainConfig(Strict):
     """
 
     root: str | None = "${RESP_DATA}"
+    encoder_events: int = Field(default=3600, gt=0)
     events: int = Field(default=3600, gt=0)
     judge_events: int = Field(default=2400, gt=0)
     classes: tuple[str, ...] = Field(default=SIMULATED, min_length=1)

@@ -48,22 +48,15 @@ def write_model_card(folder: Path, name: str) -> None:
 
 
 def _beats(report: dict[str, Any]) -> str:
-    """Both stems and the units."""
+    """The encoder and its units."""
+    units = report["units"]
     lines = [
         "### encoder and tokenizer\n",
-        "| stem | parameters | steps | minutes | event AUC |",
-        "|---|---|---|---|---|",
+        f"- {report['stem']} stem, {report['parameters']:,} parameters with the heads of its training",
+        f"- {report['steps']} steps in {report['minutes']:.1f} minutes, event AUC {report['event_auc']:.3f}",
+        f"- units: codebook {units['codebook']}, perplexity {units['perplexity']:.0f}, {units['dead']} dead",
     ]
-    for stem, found in sorted(report["stems"].items()):
-        kept = " (kept)" if stem == report["chosen"] else ""
-        lines.append(
-            f"| {stem}{kept} | {found['parameters']:,} | {found['steps']} | {found['minutes']:.1f} | {found['event_auc']:.3f} |"
-        )
-    units = report["units"]
-    lines.append(
-        f"\nUnits: codebook {units['codebook']}, perplexity {units['perplexity']:.0f}, {units['dead']} dead.\n\n"
-    )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n\n"
 
 
 def _figures(metrics: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from generator.pretrain import train_flow, train_mllm
 from resp229k.build import pretrain_corpus
 from resp229k.corpus import Corpus
 from resp229k.simulate import simulate_events
+from resp229k.simulate.config import SIMULATED
 from training.config import Strict, dump_config
 from training.errors import RunError
 from training.files import digest, folder_digest, new_folder, read_json, write_json
@@ -46,7 +47,8 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         ConfigError: ``root`` names an environment variable that is not set.
         DataError: the real recordings are not there.
     """
-    corpora, judged = gather(config, work)
+    heard_by = gather(config, work)
+    corpora, judged = heard_by.generator, heard_by.judges
 
     def stage(
         name: str, settings: Strict, data: Sequence[Corpus], make: Callable[[Path], Any], *needs: Path
@@ -56,7 +58,12 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         key = digest([settings.model_dump(mode="json"), [corpus.digest for corpus in data], built_on])
         return run_stage(work / name, key, make)
 
-    base = stage("beats", config.beats, corpora, lambda folder: pretrain_beats(corpora, config.beats, folder))
+    base = stage(
+        "beats",
+        config.beats,
+        heard_by.encoder,
+        lambda folder: pretrain_beats(heard_by.encoder, config.beats, folder),
+    )
     folders = {"beats/encoder": base / "encoder", "beats/tokenizer": base / "tokenizer"}
     for judge in config.judges:
         name = f"judge-{judge.task}"
@@ -89,26 +96,41 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
     publish(folders, base / "pretrain.json", config, out)
 
 
-def gather(config: PretrainConfig, work: Path) -> tuple[list[Corpus], Corpus]:
-    """The corpora of encoder and generator, and the one of the judges.
+class Gathered(NamedTuple):
+    """Who hears what."""
 
-    The judges hear simulated sources of their own and every second real subject; Resp-MLLM and flow
-    decoder are never trained on those. (The encoder is: it needs all the real events there are.)
+    encoder: list[Corpus]
+    generator: list[Corpus]
+    judges: Corpus
+
+
+def gather(config: PretrainConfig, work: Path) -> Gathered:
+    """The corpora of encoder, generator and judges.
+
+    The encoder hears all simulated classes, and all the real events there are: it needs them. The judges
+    hear simulated sources of their own and every second real subject; Resp-MLLM and flow decoder are never
+    trained on those.
     """
-    simulate = partial(
-        simulate_events, classes=config.classes, seconds=config.seconds, workers=config.workers
-    )
-    raw = [simulate(config.events, config.seed, work / "sim")]
-    own = [simulate(config.judge_events, config.seed + 1, work / "sim-judge")]
+
+    def simulate(name: str, count: int, classes: Sequence[str], seed: int) -> Corpus:
+        return simulate_events(
+            count, seed, work / name, classes=classes, seconds=config.seconds, workers=config.workers
+        )
+
+    encoder = [simulate("sim-encoder", config.encoder_events, SIMULATED, config.seed + 2)]
+    generator = [simulate("sim", config.events, config.classes, config.seed)]
+    judges = [simulate("sim-judge", config.judge_events, config.classes, config.seed + 1)]
     if config.root is not None:
         real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
         half = set(real.subjects[::2])
-        raw.append(real)
-        own.append(Corpus(real.folder, [clip for clip in real.clips if clip.subject_id in half]))
-    held_out = [
-        [with_held_out(corpus, config.held_out, config.seed) for corpus in part] for part in (raw, own)
-    ]
-    return held_out[0], join(held_out[1], work)
+        encoder.append(real)
+        generator.append(real)
+        judges.append(Corpus(real.folder, [clip for clip in real.clips if clip.subject_id in half]))
+
+    def cut(corpora: list[Corpus]) -> list[Corpus]:
+        return [with_held_out(corpus, config.held_out, config.seed) for corpus in corpora]
+
+    return Gathered(cut(encoder), cut(generator), join(cut(judges), work))
 
 
 def run_stage(folder: Path, key: str, make: Callable[[Path], Any]) -> Path:

@@ -106,29 +106,49 @@ class JudgeConfig(Strict):
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
-class BeatsPretrainConfig(Strict):
-    """Event-tag supervision of the encoder, and its units.
+class StageConfig(Strict):
+    """What every stage of the encoder's training has in common.
 
     Attributes:
         size: of the encoder.
-        stems: trained one after the other at equal steps; the better one is kept.
-        seconds: clips are looped or cut to this length.
+        stem: of the encoder.
+        seconds: clips are looped or cut to this length, s.
         shortest_columns: a training batch is cropped to a random length from here to the whole clip.
-        held_out: share of the sources (or subjects of a large source) kept for the event AUC, unless
-            the corpora have clips of split ``select``: then it is those.
-        codebook: units.
-        unit_clips: clips whose features the units are fitted to.
+        held_out: share of the sources (or subjects of a large source) kept for validation, unless the
+            corpora have clips of split ``select``: then it is those.
+        memory_gb: filterbank frames of all clips are kept in memory up to this size.
     """
 
     size: Literal["tiny", "base"] = "tiny"
-    stems: tuple[Literal["patch", "conv"], ...] = Field(default=("patch", "conv"), min_length=1)
+    stem: Literal["patch", "conv"] = "patch"
     seconds: float = Field(default=4.0, ge=0.2)
     shortest_columns: int = Field(default=12, gt=0)
     held_out: float = Field(default=0.12, gt=0, lt=1)
-    codebook: int = Field(default=256, gt=1)
-    unit_clips: int = Field(default=2000, gt=0)
+    memory_gb: float = Field(default=8.0, ge=0)
     seed: int = Field(default=0, ge=0)
     fit: FitConfig = FitConfig(steps=1500, batch_size=32, learning_rate=1e-3, eval_every=250)
+
+
+class TaggedStageConfig(StageConfig):
+    """Supervision by event tags."""
+
+
+class UnitFitConfig(Strict):
+    """K-means units of an encoder.
+
+    Attributes:
+        codebook: units.
+        clips: whose features the units are fitted to, at most.
+    """
+
+    codebook: int = Field(default=256, gt=1)
+    clips: int = Field(default=2000, gt=0)
+
+
+class BeatsPretrainConfig(TaggedStageConfig):
+    """Event-tag supervision of the encoder, and its units."""
+
+    units: UnitFitConfig = UnitFitConfig()
 
 
 class JudgeTrainConfig(Strict):
@@ -175,3 +195,45 @@ class DistilConfig(Strict):
     layers: int = Field(default=3, gt=0)
     decay: float = Field(default=0.99, gt=0, lt=1)
     patience: int = Field(default=100, gt=0)
+
+
+class MaskedStageConfig(StageConfig):
+    """Masked prediction of units.
+
+    Attributes:
+        units: ``random``, or whose units are predicted: a folder of encoder and tokenizer, or a published
+            tokenizer file.
+        random: sizes of the random units.
+        masked: share hidden, and size of the predictor.
+    """
+
+    units: str = "random"
+    random: RandomUnitsConfig = RandomUnitsConfig()
+    masked: MaskedConfig = MaskedConfig()
+
+
+class TokenizerStageConfig(StageConfig):
+    """A tokenizer distilled from an encoder.
+
+    Attributes:
+        teacher: folder of an encoder, or a published checkpoint file.
+        codebook: units.
+        code_dim: width that features are projected to.
+        distil: estimator and running means.
+    """
+
+    teacher: str
+    codebook: int = Field(default=1024, gt=1)
+    code_dim: int = Field(default=256, gt=0)
+    distil: DistilConfig = DistilConfig()
+
+
+class BeatsSource(Strict):
+    """Which weights encode the clips. They are read, not trained.
+
+    Attributes:
+        weights: a shipped set, a folder of ours (an encoder alone will do), or a published checkpoint
+            file. May hold ``${NAME}``.
+    """
+
+    weights: str = "tiny/beats"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from transformers.utils import ModelOutput
 
 from beats.config import TAGS
 from beats.encoder import BeatsEncoder
+from beats.frames import FrameRows
+from training.fit import validation
 
 
 @dataclass
@@ -92,3 +95,29 @@ def mean_clip_auc(outputs: list[Any]) -> float:
     targets = torch.cat([output.clip_tags for output in outputs]).numpy()
     areas = tag_auc(logits, targets)
     return float(np.mean(list(areas.values()))) if areas else 0.0
+
+
+def tag_scores(
+    tagger: EventTagger, valid: FrameRows, collate: Callable[..., Any], batch_size: int
+) -> dict[str, Any]:
+    """Event AUC per corpus and tag, per clip and per column; ``event_auc`` is the mean over corpora."""
+    outputs: list[Any] = []
+
+    def collect(found: list[Any]) -> float:
+        outputs.extend(found)
+        return 0.0
+
+    with torch.no_grad():
+        validation(valid, collate, batch_size, collect)(tagger)
+    names = np.array([valid.data.corpus[row] for row in valid.rows])
+    per_corpus: dict[str, Any] = {}
+    for name in sorted(set(names)):
+        here = torch.from_numpy(names == name)
+        areas = {}
+        for level in ("clip", "column"):
+            logits = torch.cat([output[f"{level}_logits"] for output in outputs])[here].flatten(0, -2)
+            targets = torch.cat([output[f"{level}_tags"] for output in outputs])[here].flatten(0, -2)
+            areas[level] = tag_auc(logits.numpy(), targets.numpy())
+        per_corpus[name] = areas
+    means = [np.mean(list(a["clip"].values())) for a in per_corpus.values() if a["clip"]]
+    return {"event_auc": float(np.mean(means)) if means else 0.0, "per_corpus": per_corpus}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,39 +10,15 @@ from torch import Tensor
 
 from beats.augment import augment
 from beats.config import BINS, PATCH, TAGS
-from beats.encode import pad_waves
-from beats.fbank import DEVIATION, MEAN, SHIFT, WINDOW, fbank
-from resp229k.audio import RATE, Preprocess, prepare
+from beats.fbank import SHIFT
+from beats.frames import FrameClips, Row, joined, raw_frames
+from resp229k.audio import RATE, Preprocess
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
-from training.errors import DataError
-from training.progress import track
-from training.seeds import derive
 
 ABSENT, PRESENT, SOMEWHERE, UNKNOWN = 0, 1, 2, 3
 WHOLE = 0.9  # share of a clip from which on an event says that it is there, not where
-BATCH = 32
 SILENT = -8.0  # log power of a filterbank bin above a recorder's bandwidth
-
-
-@dataclass(frozen=True)
-class TaggedClips:
-    """Filterbank frames and tags of clips of one length, in memory.
-
-    Attributes:
-        clips: the clips, in order.
-        corpus: per clip, the name of its corpus.
-        frames: ``(N, L, 128)`` fp16, (frames - mean) / deviation as :mod:`beats.fbank` has them.
-        tags: ``(N, L, E)`` uint8: absent, present, somewhere in the clip, or unknown.
-    """
-
-    clips: list[Clip]
-    corpus: list[str]
-    frames: np.ndarray
-    tags: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.clips)
 
 
 def clip_tags(clip: Clip, samples: int, how: Preprocess) -> np.ndarray:
@@ -69,38 +44,29 @@ def clip_tags(clip: Clip, samples: int, how: Preprocess) -> np.ndarray:
     return np.tile(marks, (-(-size // len(marks)), 1))[:size]
 
 
-def load_tagged(corpora: Sequence[Corpus], seconds: float) -> TaggedClips:
-    """Read clips of some corpora, short ones looped to ``seconds``.
+class TaggedClips(FrameClips):
+    """Clips with their frames and what sounds in them.
 
     A kind of event that a corpus never names is unknown there, not absent: people cough in collections
     whose annotators marked crackles and wheezes only.
 
-    Raises:
-        AudioError: a recording cannot be used, named by path.
-        DataError: there are no clips.
+    Attributes:
+        tags: ``(N, L, E)`` uint8: absent, present, somewhere in the clip, or unknown.
+
+    Args and errors as :class:`FrameClips`.
     """
-    how = Preprocess(seconds=seconds, fit="loop")
-    pairs = [(corpus, clip) for corpus in corpora for clip in corpus.clips]
-    if not pairs:
-        raise DataError("no clips to train the encoder on")
-    length = 1 + (round(seconds * RATE) - WINDOW) // SHIFT
-    frames = np.empty((len(pairs), length, BINS), dtype=np.float16)
-    tags = np.empty((len(pairs), length, len(TAGS)), dtype=np.uint8)
-    unnamed = {id(corpus): [i for i, tag in enumerate(TAGS) if tag not in named(corpus)] for corpus in corpora}
-    for first in track(range(0, len(pairs), BATCH), "filterbank"):
-        part = pairs[first : first + BATCH]
-        waves = [corpus.audio(clip) for corpus, clip in part]
-        found, _ = fbank(*pad_waves([prepare(wave, how) for wave in waves]))
-        frames[first : first + len(part)] = ((found - MEAN) / DEVIATION).half().numpy()
-        for row, ((corpus, clip), wave) in enumerate(zip(part, waves, strict=True), start=first):
-            tags[row] = clip_tags(clip, wave.size, how)[:length]
-            tags[row][:, unnamed[id(corpus)]] = UNKNOWN
-    return TaggedClips(
-        clips=[clip for _, clip in pairs],
-        corpus=[corpus.folder.name for corpus, _ in pairs],
-        frames=frames,
-        tags=tags,
-    )
+
+    def __init__(self, corpora: Sequence[Corpus], seconds: float, memory_gb: float = 8.0):
+        super().__init__(corpora, seconds, memory_gb)
+        self.tags = np.empty((len(self), self.length, len(TAGS)), dtype=np.uint8)
+        row = 0
+        for corpus in corpora:
+            unnamed = [i for i, tag in enumerate(TAGS) if tag not in named(corpus)]
+            for clip in corpus.clips:
+                tags = clip_tags(clip, round(clip.seconds * RATE), self.how)
+                self.tags[row] = tags[: self.length]
+                self.tags[row][:, unnamed] = UNKNOWN
+                row += 1
 
 
 def named(corpus: Corpus) -> set[str]:
@@ -109,47 +75,16 @@ def named(corpus: Corpus) -> set[str]:
     return kinds | {"crackle" for kind in kinds if kind.endswith("crackle")}
 
 
-def held_out(clips: Sequence[Clip], share: float, seed: int) -> np.ndarray:
-    """Which clips are kept for validation ``(N,)`` bool: whole sources, or whole subjects.
-
-    Clips of split ``select``, where there are any, and no others. Else a source that holds less than a
-    tenth of the clips stays together, so that its style is unseen; a larger one is cut by subject.
-    """
-    given = np.array([clip.split == "select" for clip in clips])
-    if given.any():
-        return given
-    sizes: dict[str, int] = {}
-    for clip in clips:
-        sizes[clip.source] = sizes.get(clip.source, 0) + 1
-    groups = [c.source if sizes[c.source] < 0.1 * len(clips) else c.subject_id for c in clips]
-    chosen = {group: derive(seed, "held out", group) < share * 2**32 for group in set(groups)}
-    return np.array([chosen[group] for group in groups])
-
-
-class TagDataset:
-    """Rows of tagged clips; ``train`` rows are cropped and augmented by :class:`TagCollate`."""
-
-    def __init__(self, data: TaggedClips, rows: np.ndarray, *, train: bool):
-        self.data, self.rows, self.train = data, rows, train
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, bool]:
-        row = self.rows[index]
-        return self.data.frames[row], self.data.tags[row], self.train
-
-
 class TagCollate:
     """Joins rows; training batches get one random length, crops of it, and another device each."""
 
     def __init__(self, shortest: int):
         self.shortest = shortest  # columns
 
-    def __call__(self, rows: list[tuple[np.ndarray, np.ndarray, bool]]) -> dict[str, Tensor]:
+    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Keyword arguments of the tagger's forward."""
-        frames = torch.from_numpy(np.stack([row[0] for row in rows])).float() * DEVIATION + MEAN
-        tags = torch.from_numpy(np.stack([row[1] for row in rows]))
+        frames = raw_frames([row[0] for row in rows])
+        tags = joined(rows)
         columns = frames.shape[1] // PATCH
         if rows[0][2]:
             columns = int(torch.randint(min(self.shortest, columns), columns + 1, ()))

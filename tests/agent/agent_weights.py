@@ -10,10 +10,10 @@ from training.config import load_config
 SMALL = [
     "root=null",
     "events=72",
+    "encoder_events=72",
     "workers=1",
-    "beats.stems=[conv]",
     "beats.fit={steps: 2, batch_size: 8}",
-    "beats.codebook=16",
+    "beats.units.codebook=16",
     "generator.codebook=16",
     "generator.mllm_fit={steps: 2, batch_size: 4}",
     "generator.flow_fit={steps: 2, batch_size: 4}",

@@ -11,9 +11,9 @@ from agent_fakes import config
 
 from agent.child import run_command
 from agent.config import LoopConfig
-from agent.rooms import Rooms
-from training.config import load_config
-from training.errors import ConfigError, RunError
+from agent.encoder import encoder_name
+from training.config import load_config, weights_path
+from training.errors import CheckpointError, ConfigError, RunError
 
 LOOPS = ("quickstart", "small-spr2icbhi", "small-icbhi2spr", "ci-gate", "ci-simulator")
 
@@ -61,7 +61,19 @@ def test_own_weights_go_by_a_path_that_the_child_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "w").mkdir()
+    (tmp_path / "b.pt").write_bytes(b"")
     monkeypatch.setenv("MY_WEIGHTS", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert Rooms(config(weights="${MY_WEIGHTS}/w"), tmp_path).beats_name() == "${MY_WEIGHTS}/w/beats"
-    assert Rooms(config(weights="w"), tmp_path).beats_name() == f"{tmp_path}/w/beats"
+
+    def name(**values: object) -> str:
+        settings = config(**values)
+        return encoder_name(settings, weights_path(settings.weights))
+
+    assert name(weights="tiny") == "tiny/beats"
+    assert name(weights="${MY_WEIGHTS}/w") == "${MY_WEIGHTS}/w/beats"
+    assert name(weights="w") == f"{tmp_path}/w/beats"
+    assert name(beats={"weights": "tiny"}, weights="w") == "tiny"
+    assert name(beats={"weights": "${MY_WEIGHTS}/b.pt"}) == "${MY_WEIGHTS}/b.pt"
+    assert name(beats={"weights": "b.pt"}) == f"{tmp_path}/b.pt"
+    with pytest.raises(CheckpointError, match=r"c\.pt: no such weights → put them there"):
+        name(beats={"weights": "c.pt"})

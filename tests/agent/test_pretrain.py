@@ -17,10 +17,11 @@ from training.errors import RunError
 SMALL = [
     "root=null",
     "events=72",
+    "encoder_events=72",
     "judge_events=72",
     "workers=1",
     "beats.fit={steps: 2, batch_size: 8}",
-    "beats.codebook=16",
+    "beats.units.codebook=16",
     "generator.codebook=16",
     "generator.mllm_fit={steps: 2, batch_size: 4}",
     "generator.flow_fit={steps: 2, batch_size: 4}",
@@ -61,7 +62,7 @@ def test_every_stage_runs_and_is_not_repeated(tmp_path: Path) -> None:
         assert judge.provenance.subjects
         assert not taught & set(judge.provenance.subjects)
     card = (out / "README.md").read_text()
-    for word in ("not a medical device", "| conv", "| patch", "judge-disease16", "perplexity"):
+    for word in ("not a medical device", "conv stem", "judge-disease16", "perplexity"):
         assert word in card
 
     stamps = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}

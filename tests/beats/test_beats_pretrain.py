@@ -7,21 +7,20 @@ import pytest
 import torch
 
 import beats
-from beats.config import TAGS, BeatsPretrainConfig, beats_config
+from beats.config import TAGS, BeatsPretrainConfig, UnitFitConfig, beats_config
 from beats.encoder import BeatsEncoder
 from beats.pretrain import pretrain_beats
+from beats.frames import FrameRows, held_out
 from beats.tagger import EventTagger, positive_weight, tag_auc
 from beats.tags import (
     PRESENT,
     SOMEWHERE,
     UNKNOWN,
     TagCollate,
-    TagDataset,
+    TaggedClips,
     clip_tags,
     clip_targets,
     column_targets,
-    held_out,
-    load_tagged,
 )
 from resp229k.audio import Preprocess, write_wav
 from resp229k.clip import Clip, Event
@@ -95,7 +94,7 @@ def test_a_kind_that_a_corpus_never_names_is_unknown_in_it(tmp_path):
     cough = [clip(i, [Event(kind="cough", start=0.1, end=0.5)]) for i in range(4)]
     for i in range(4):
         write_wav(tmp_path / "cough" / f"{i}.wav", np.full(16000, 0.1), synthetic=True)
-    tags = load_tagged([heard, Corpus(tmp_path / "cough", cough)], 1.0).tags
+    tags = TaggedClips([heard, Corpus(tmp_path / "cough", cough)], 1.0).tags
     assert (tags[:4][..., [CRACKLE, SQUAWK, COUGH]] == UNKNOWN).all()
     assert not (tags[:4][..., [WHEEZE, STRIDOR]] == UNKNOWN).any()
     assert (tags[4:][..., WHEEZE] == UNKNOWN).all()
@@ -104,17 +103,18 @@ def test_a_kind_that_a_corpus_never_names_is_unknown_in_it(tmp_path):
 
 def test_held_out_keeps_groups_together():
     clips = [clip(i, source="large", subject_id=f"large:{i % 30}") for i in range(300)]
-    kept = held_out(clips, 0.3, seed=0)
-    assert 0.1 < kept.mean() < 0.5
-    for subject in range(30):
-        assert len(set(kept[subject::30])) == 1
+    train, kept = held_out(clips, 0.3, seed=0)
+    assert 30 < len(kept) < 150
+    assert sorted([*train, *kept]) == list(range(300))
+    assert not {clips[i].subject_id for i in train} & {clips[i].subject_id for i in kept}
     small = [clip(i, source=f"s{i // 10}", subject_id=f"s{i // 10}:{i}") for i in range(300)]
-    kept = held_out(small, 0.3, seed=0)
-    for source in range(30):
-        assert len(set(kept[10 * source : 10 * source + 10])) == 1
-    assert (kept == held_out(small, 0.3, seed=0)).all()
+    train, kept = held_out(small, 0.3, seed=0)
+    assert not {small[i].source for i in train} & {small[i].source for i in kept}
+    assert (kept == held_out(small, 0.3, seed=0)[1]).all()
     given = [clip(i, split="select" if i % 2 else "pretrain") for i in range(4)]
-    assert held_out(given, 0.3, seed=0).tolist() == [False, True, False, True]
+    assert [part.tolist() for part in held_out(given, 0.3, seed=0)] == [[0, 2], [1, 3]]
+    with pytest.raises(DataError, match="leave 0 for training"):
+        held_out(given[1::2], 0.3, seed=0)
 
 
 def test_tag_auc_leaves_out_what_is_not_said():
@@ -125,10 +125,10 @@ def test_tag_auc_leaves_out_what_is_not_said():
 
 
 def test_every_parameter_of_the_tagger_gets_a_gradient(tmp_path):
-    data = load_tagged([toy_corpus(tmp_path, 6)], 1.0)
+    data = TaggedClips([toy_corpus(tmp_path, 6)], 1.0)
     torch.manual_seed(0)
     tagger = EventTagger(BeatsEncoder(beats_config("tiny", "conv")), torch.ones(len(TAGS))).train()
-    rows = TagDataset(data, np.arange(6), train=True)
+    rows = FrameRows(data, np.arange(6), data.tags, train=True)
     tagger(**TagCollate(3)([rows[i] for i in range(6)])).loss.backward()
     for name, parameter in tagger.named_parameters():
         assert parameter.grad is not None, name
@@ -136,24 +136,22 @@ def test_every_parameter_of_the_tagger_gets_a_gradient(tmp_path):
             assert parameter.grad.abs().sum() > 0, name
 
 
-def test_pretraining_compares_stems_and_writes_a_loadable_folder(tmp_path):
+def test_pretraining_writes_a_loadable_folder(tmp_path):
     config = BeatsPretrainConfig(
+        stem="conv",
         seconds=1.0,
         shortest_columns=4,
         held_out=0.3,
-        codebook=8,
-        unit_clips=12,
+        units=UnitFitConfig(codebook=8, clips=12),
         fit=FitConfig(steps=6, batch_size=8, learning_rate=2e-3),
     )
     corpus = toy_corpus(tmp_path / "toy")
     report = pretrain_beats([corpus], config, tmp_path / "beats")
-    assert set(report["stems"]) == {"patch", "conv"}
-    assert report["chosen"] in report["stems"]
-    assert report["stems"]["conv"]["steps"] == report["stems"]["patch"]["steps"] == 6
-    areas = report["stems"]["patch"]["per_corpus"]["toy"]["clip"]
+    assert report["steps"] == 6
+    areas = report["per_corpus"]["toy"]["clip"]
     assert set(areas) == {"wheeze", "stridor"}
     encoder, tokenizer = beats.load(tmp_path / "beats")
-    assert encoder.config.stem == report["chosen"]
+    assert encoder.config.stem == "conv"
     assert encoder.provenance.subjects == corpus.subjects
     assert not any(p.requires_grad for p in encoder.parameters())
     with torch.no_grad():
@@ -164,8 +162,8 @@ def test_pretraining_compares_stems_and_writes_a_loadable_folder(tmp_path):
 
 def test_pretraining_refuses(tmp_path):
     with pytest.raises(DataError, match="no clips"):
-        load_tagged([Corpus(tmp_path, [])], 1.0)
+        TaggedClips([Corpus(tmp_path, [])], 1.0)
     corpus = toy_corpus(tmp_path / "toy", 3)
     (tmp_path / "toy" / "1.wav").write_bytes(b"broken")
     with pytest.raises(AudioError, match=r"1\.wav"):
-        load_tagged([corpus], 1.0)
+        TaggedClips([corpus], 1.0)
