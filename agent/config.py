@@ -33,6 +33,15 @@ class RealCorpus(Strict):
     build: BuildConfig
 
 
+class BeatsSettings(Strict):
+    """Which encoder the diagnosers hear with; the generator keeps the one it was trained with.
+
+    ``weights`` is what ``beats.config.BeatsSource`` takes; null is the encoder of the loop's ``weights``.
+    """
+
+    weights: str | None = None
+
+
 class DiagnoserSettings(Strict):
     """What a loop's user chooses about its diagnoser; the rest follows from the run.
 
@@ -111,6 +120,7 @@ class LoopConfig(Strict):
     planners: list[PlannerName] = ["none", "thinker"]
     corpus: SimulatedCorpus | RealCorpus = Field(default=SimulatedCorpus(), discriminator="kind")
     weights: str = "tiny"
+    beats: BeatsSettings = BeatsSettings()
     preprocess: Preprocess = Preprocess()
     diagnoser: DiagnoserSettings = DiagnoserSettings()
     generator: GeneratorSettings = GeneratorSettings()

@@ -14,12 +14,14 @@ import numpy as np
 
 from agent.child import run_command
 from agent.config import LoopConfig
+from agent.encoder import EncoderFacts, encoder_facts, encoder_name
 from agent.figures import scores_of, tidy
+from beats.config import BeatsSource
 from diagnoser.config import MAKERS, DiagnoserTrainConfig
 from resp229k.audio import RATE
 from resp229k.clip import Metadata
 from resp229k.corpus import Corpus
-from training.config import PACKAGE_DATA, dump_config, weights_path
+from training.config import dump_config, weights_path
 from training.errors import CheckpointError, NonFiniteError
 from training.files import digest, folder_digest, write_json
 from training.seeds import derive
@@ -87,25 +89,22 @@ class Rooms:
         return weights_path(self.config.weights)
 
     def weights_digest(self) -> str:
-        """SHA-256 over tensors and configs (labels, preparation, subjects) of the weights."""
+        """SHA-256 over tensors and configs (labels, preparation, subjects) of the weights.
+
+        Raises:
+            CheckpointError: ``beats.weights`` names no encoder.
+        """
         return self._weights_digest
 
     @cached_property
     def _weights_digest(self) -> str:
-        return digest(
-            [folder_digest(self.weights, f"**/{kind}") for kind in ("*.safetensors", "config.json")]
-        )
+        found = [folder_digest(self.weights, f"**/{kind}") for kind in ("*.safetensors", "config.json")]
+        own = [] if self.config.beats.weights is None else [self._encoder.digest]
+        return digest(found + own)
 
-    def beats_name(self) -> str:
-        """How the training config inside the run names the encoder.
-
-        A shipped set and a path with ``${NAME}`` go as they are, so that the run can be moved; any
-        other folder is the user's own and goes by its absolute path, because training starts in the
-        run folder.
-        """
-        name = self.config.weights
-        shipped = self.weights.is_relative_to(PACKAGE_DATA)
-        return f"{name if shipped or '${' in name else self.weights.resolve()}/beats"
+    @cached_property
+    def _encoder(self) -> EncoderFacts:
+        return encoder_facts(self.config, self.weights)
 
     def trained_subjects(self) -> set[str]:
         """Subjects that the generator and the judge were trained on."""
@@ -113,11 +112,8 @@ class Rooms:
         return found if self.upper_bound else found | set(self._generator.subjects)
 
     def encoder_subjects(self) -> set[str]:
-        """Subjects that the encoder and its units were trained on."""
-        from training.model import read_provenance
-
-        parts = (self.weights / "beats" / name for name in ("encoder", "tokenizer"))
-        return {subject for part in parts for subject in read_provenance(part).subjects}
+        """Subjects that the diagnosers' encoder was trained on."""
+        return set(self._encoder.subjects)
 
     # diagnoser
 
@@ -137,7 +133,7 @@ class Rooms:
             task=self.config.task,
             synthetic=list(synthetic),
             repeats=repeats,
-            beats=self.beats_name(),
+            beats=BeatsSource(weights=encoder_name(self.config, self.weights)),
             preprocess=self.config.preprocess,
             model=chosen.model,
             fit=chosen.fit.model_copy(update={"seed": self.config.seed}),

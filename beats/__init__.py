@@ -9,42 +9,60 @@ if TYPE_CHECKING:
     from torch import nn
 
     from beats.encoder import BeatsEncoder
-    from beats.tokenizer import BeatsTokenizer
+    from beats.tokenizer import BeatsTokenizer, Quantizer
     from beats.units import UnitTokenizer
 
+GIVE = "a folder of ours with encoder/config.json, a published checkpoint file, or a shipped set"
 
-def load(folder: Path) -> tuple[BeatsEncoder, UnitTokenizer]:
-    """Read a frozen encoder and its units from ``folder/encoder`` and ``folder/tokenizer``.
+
+def find(source: str | Path) -> Path:
+    """Where BEATs weights lie, by their name in a config.
+
+    Args:
+        source: a folder of ours (or one that holds it as ``beats``), a published checkpoint file, or a
+            shipped set such as ``tiny``. May hold ``${NAME}``.
+
+    Raises:
+        CheckpointError: there is no such folder, file or set.
+    """
+    from training.config import weights_path
+
+    path = weights_path(source, files=True)
+    inner = path / "beats"
+    return inner if inner.is_dir() else path
+
+
+def load(path: Path) -> tuple[BeatsEncoder, UnitTokenizer | Quantizer]:
+    """Read a frozen encoder and its units, as :func:`load_tokenizer` does.
 
     Raises:
         CheckpointError: either is missing or damaged, or they do not belong together.
     """
-    # Imported here, so that configs can be read without torch.
-    from beats.encoder import BeatsEncoder
-    from beats.units import UnitTokenizer
-    from training.errors import CheckpointError
-
-    encoder = BeatsEncoder.from_pretrained(folder / "encoder")
-    tokenizer = UnitTokenizer.from_pretrained(folder / "tokenizer")
-    if tokenizer.config.dim != encoder.width:
-        raise CheckpointError(
-            f"units for features {tokenizer.config.dim} wide, the encoder's are {encoder.width}", path=folder
-        )
-    _freeze(encoder)
-    return encoder, tokenizer
+    tokenizer = load_tokenizer(path)
+    return tokenizer.encoder, tokenizer.quantizer
 
 
 def load_encoder(path: Path) -> BeatsEncoder:
     """Read a frozen encoder: our folder (or the ``encoder`` in it), or a published checkpoint file.
 
+    Of a published tokenizer file it is the tokenizer's own encoder.
+
     Raises:
         CheckpointError: missing, damaged, or without exactly one encoder.
     """
+    # Imported here, so that configs can be read without torch.
     from beats.encoder import BeatsEncoder
+    from beats.official import holds
+    from beats.tokenizer import BeatsTokenizer
+    from training.errors import CheckpointError
 
     if path.is_dir():
-        inner = path / "encoder"
-        encoder = BeatsEncoder.from_pretrained(inner if inner.is_dir() else path)
+        inner = path / "encoder" if (path / "encoder").is_dir() else path
+        if not (inner / "config.json").is_file():
+            raise CheckpointError("holds no BEATs encoder", path=path, cure=f"give {GIVE}")
+        encoder = BeatsEncoder.from_pretrained(inner)
+    elif holds(path) == "tokenizer":
+        encoder = BeatsTokenizer.from_official(path).encoder
     else:
         encoder = BeatsEncoder.from_official(path)
     _freeze(encoder)
@@ -58,8 +76,19 @@ def load_tokenizer(path: Path) -> BeatsTokenizer:
         CheckpointError: missing, damaged, or without exactly one tokenizer.
     """
     from beats.tokenizer import BeatsTokenizer
+    from training.errors import CheckpointError
 
-    tokenizer = BeatsTokenizer.from_pretrained(path) if path.is_dir() else BeatsTokenizer.from_official(path)
+    try:
+        tokenizer = (
+            BeatsTokenizer.from_pretrained(path) if path.is_dir() else BeatsTokenizer.from_official(path)
+        )
+    except CheckpointError as error:
+        raise CheckpointError(
+            error.message,
+            path=error.path or path,
+            cure=error.cure
+            or "give a folder with encoder and tokenizer of one training, or a published tokenizer",
+        ) from error
     _freeze(tokenizer)
     return tokenizer
 

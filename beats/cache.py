@@ -1,7 +1,7 @@
 """The feature store: a frozen encoder's features and units of a corpus, computed once.
 
-Features lie in sharded fp16 memory maps, units beside them. A store is keyed by the weights, the
-preprocessing, the clips and their audio; under its final name it is complete.
+Features lie in sharded fp16 memory maps, units beside them where a tokenizer was given. A store is keyed by
+the weights, the preprocessing, the clips and their audio; under its final name it is complete.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from beats.config import PATCH, ROWS
 from beats.encode import check_length, encode_batch
 from beats.encoder import BeatsEncoder, grid_shape
+from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
 from resp229k.audio import Preprocess, prepare
 from resp229k.clip import Clip
@@ -28,24 +29,38 @@ from training.files import digest, file_digest, new_folder, read_json, write_jso
 from training.model import Model
 from training.progress import console, track
 
-FORMAT = 1
+FORMAT = 2
 SHARD_BYTES = 1 << 30
+UNITS = "build it with a tokenizer: weights of ours with encoder and tokenizer, or a published tokenizer"
 Place = tuple[int, int, int]  # shard, first column, columns
+
+
+class StoreWeights(Strict):
+    """Digests of what made a store; no tokenizer, no units."""
+
+    encoder: str
+    tokenizer: str | None = None
 
 
 class StoreIndex(Strict):
     """``index.json`` of a store."""
 
     key: str
+    weights: StoreWeights
     dim: int
     rows: int
-    codebook: int
+    codebook: int | None
     shards: list[int]  # columns of each
     clips: dict[str, Place]
 
 
 class Features(Protocol):
     """What models read: one store, or several chained ones."""
+
+    @property
+    def weights(self) -> StoreWeights:
+        """Digests of what made the features and units."""
+        ...
 
     def features(self, clip_id: str) -> np.ndarray:
         """``(T, F, D)`` fp16."""
@@ -67,8 +82,13 @@ def weights_digest(model: Model) -> str:
     return sha.hexdigest()
 
 
-def store_key(corpus: Corpus, encoder: BeatsEncoder, tokenizer: UnitTokenizer, how: Preprocess) -> str:
+def store_key(corpus: Corpus, weights: StoreWeights, how: Preprocess) -> str:
     """Key of a store: changes with the weights, the preprocessing, the clips and their audio.
+
+    Args:
+        corpus: clips and audio.
+        weights: digests of what makes it.
+        how: preprocessing.
 
     Raises:
         AudioError: a file of the corpus is missing.
@@ -83,8 +103,7 @@ def store_key(corpus: Corpus, encoder: BeatsEncoder, tokenizer: UnitTokenizer, h
     return digest(
         {
             "format": FORMAT,
-            "encoder": weights_digest(encoder),
-            "tokenizer": weights_digest(tokenizer),
+            "weights": weights.model_dump(),
             "preprocess": how.model_dump(mode="json"),
             "clips": corpus.digest,
             "audio": sounds,
@@ -121,7 +140,7 @@ class FeatureStore:
         corpus: Corpus,
         *,
         encoder: BeatsEncoder,
-        tokenizer: UnitTokenizer,
+        tokenizer: UnitTokenizer | Quantizer | None = None,
         preprocess: Preprocess,
         folder: Path,
         batch: int = 32,
@@ -132,7 +151,7 @@ class FeatureStore:
         Args:
             corpus: clips and audio.
             encoder: in eval mode.
-            tokenizer: units of its features.
+            tokenizer: units of its features; without it the store holds features alone.
             preprocess: how a clip becomes the encoder's input.
             folder: of all stores; this one goes to a subfolder named after its key.
             batch: clips encoded at a time.
@@ -145,7 +164,11 @@ class FeatureStore:
         """
         if not corpus.clips:
             raise DataError("the corpus has no clips to encode", path=corpus.folder)
-        key = store_key(corpus, encoder, tokenizer, preprocess)
+        weights = StoreWeights(
+            encoder=weights_digest(encoder),
+            tokenizer=None if tokenizer is None else weights_digest(tokenizer),
+        )
+        key = store_key(corpus, weights, preprocess)
         home = folder / key[:16]
         if (home / "index.json").is_file():
             return cls.open(home)
@@ -164,11 +187,15 @@ class FeatureStore:
             for first in track(range(0, len(clips), batch), "encode"):
                 part = clips[first : first + batch]
                 for clip, features in zip(part, _encode(corpus, part, encoder, preprocess), strict=True):
-                    # From the rounded features, so that units and stored features always agree.
-                    units = tokenizer.units(torch.from_numpy(features.astype(np.float32)))
-                    writer.add(clip.clip_id, features, units.numpy())
-            write_json(temporary / "index.json", writer.close(key, tokenizer.config.codebook))
+                    writer.add(clip.clip_id, features, _units(tokenizer, features))
+            codebook = None if tokenizer is None else tokenizer.config.codebook
+            write_json(temporary / "index.json", writer.close(key, weights, codebook))
         return cls.open(home)
+
+    @property
+    def weights(self) -> StoreWeights:
+        """Digests of what made the features and units."""
+        return self.index.weights
 
     def features(self, clip_id: str) -> np.ndarray:
         """Features ``(T, F, D)`` fp16 of a clip, T its real columns.
@@ -183,8 +210,10 @@ class FeatureStore:
         """Units ``(T, F)`` int64 of a clip.
 
         Raises:
-            DataError: the clip is not in the store.
+            DataError: the clip is not in the store, or the store holds no units.
         """
+        if self.index.weights.tokenizer is None:
+            raise DataError("this feature store holds no units", path=self.folder, cure=UNITS)
         shard, first, columns = self._place(clip_id)
         return self._units[shard][first : first + columns].astype(np.int64)
 
@@ -223,6 +252,18 @@ class StoreSet:
                 return store
         raise DataError(f"clip {clip_id} is in none of {len(self.stores)} feature stores")
 
+    @property
+    def weights(self) -> StoreWeights:
+        """As :attr:`FeatureStore.weights`.
+
+        Raises:
+            DataError: the stores were made with different weights.
+        """
+        first, *others = [store.weights for store in self.stores]
+        if any(other != first for other in others):
+            raise DataError("these feature stores were made with different weights", cure="build them alike")
+        return first
+
     def features(self, clip_id: str) -> np.ndarray:
         """As :meth:`FeatureStore.features`."""
         return self._holder(clip_id).features(clip_id)
@@ -254,6 +295,13 @@ def _encode(
     return encode_batch(encoder, waves)
 
 
+def _units(tokenizer: UnitTokenizer | Quantizer | None, features: np.ndarray) -> np.ndarray | None:
+    """Units of a clip, from the rounded features, so that units and stored features always agree."""
+    if tokenizer is None:
+        return None
+    return tokenizer.units(torch.from_numpy(features.astype(np.float32))).numpy()
+
+
 class _Writer:
     """Appends clips to shards."""
 
@@ -263,18 +311,26 @@ class _Writer:
         self.shards: list[int] = []
         self.clips: dict[str, Place] = {}
 
-    def add(self, clip_id: str, features: np.ndarray, units: np.ndarray) -> None:
+    def add(self, clip_id: str, features: np.ndarray, units: np.ndarray | None) -> None:
         if not self.shards or self.shards[-1] + len(features) > self.limit:
             self.shards.append(0)
         number = len(self.shards) - 1
         for name, kind, values in (("features", "<f2", features), ("units", "<i4", units)):
+            if values is None:
+                continue
             with (self.folder / f"{name}-{number:03d}.bin").open("ab") as file:
                 file.write(np.ascontiguousarray(values, dtype=kind).tobytes())
         self.clips[clip_id] = (number, self.shards[-1], len(features))
         self.shards[-1] += len(features)
 
-    def close(self, key: str, codebook: int) -> dict[str, object]:
+    def close(self, key: str, weights: StoreWeights, codebook: int | None) -> dict[str, object]:
         index = StoreIndex(
-            key=key, dim=self.dim, rows=ROWS, codebook=codebook, shards=self.shards, clips=self.clips
+            key=key,
+            weights=weights,
+            dim=self.dim,
+            rows=ROWS,
+            codebook=codebook,
+            shards=self.shards,
+            clips=self.clips,
         )
         return index.model_dump(mode="json")

@@ -104,6 +104,8 @@ BROKEN = (
 )
 """What torch raises on bytes that are no checkpoint of tensors."""
 
+CURE = "give a BEATs checkpoint as its authors published it, or a folder of ours"
+
 
 @dataclass(frozen=True)
 class OfficialFile:
@@ -136,37 +138,33 @@ def read_official(path: Path, kind: Kind) -> OfficialFile:
     Raises:
         CheckpointError: it is no such file, or of a network that was never published.
     """
-    content = _unpickle(path)
-    extra = sorted(map(str, content.keys() - {"cfg", "model", "label_dict"}))
-    if extra or not {"cfg", "model"} <= content.keys():
-        found = ", ".join(sorted(map(str, content)))
-        raise CheckpointError(f"a published checkpoint holds cfg and model, this one {found}", path=path)
-    values, config = _config(path, content["cfg"])
-    state = content["model"]
-    if not isinstance(state, dict):
-        raise CheckpointError("model is no state dict", path=path)
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise CheckpointError(f"{name} is no tensor of floats", path=path)
-        if name not in LEFT_OUT and not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"{name} holds NaN or infinite values", path=path)
+    values, config, state, labels = _read(path)
     tuned = bool(values["finetuned_model"])
-    is_tokenizer = any(name.startswith("quantize") for name in state)
-    holds = "tokenizer" if is_tokenizer else "classifier" if tuned else "encoder"
-    if holds != kind and (kind, holds) != ("encoder", "classifier"):
+    found = _kind(state, tuned)
+    if found != kind and (kind, found) != ("encoder", "classifier"):
         raise CheckpointError(
-            f"holds a published {holds}, not {'an' if kind == 'encoder' else 'a'} {kind}",
+            f"holds a published {found}, not {'an' if kind == 'encoder' else 'a'} {kind}",
             path=path,
-            cure=f"read it as {'an' if holds == 'encoder' else 'a'} {holds}",
+            cure=f"read it as {'an' if found == 'encoder' else 'a'} {found}",
         )
     return OfficialFile(
         path=path,
         config=config,
         state=state,
         classes=int(values["predictor_class"]) if tuned else 0,
-        labels=_labels(path, content.get("label_dict"), int(values["predictor_class"])),
+        labels=_labels(path, labels, int(values["predictor_class"])),
         codebook=(int(values["quant_n"]), int(values["quant_dim"])),
     )
+
+
+def holds(path: Path) -> Kind:
+    """What a published checkpoint holds; a fine-tuned model is a classifier.
+
+    Raises:
+        CheckpointError: as :func:`read_official`.
+    """
+    values, _, state, _ = _read(path)
+    return _kind(state, bool(values["finetuned_model"]))
 
 
 def fill(file: OfficialFile, encoder: BeatsEncoder, head: Mapping[str, Tensor] | None = None) -> None:
@@ -205,6 +203,33 @@ def fill(file: OfficialFile, encoder: BeatsEncoder, head: Mapping[str, Tensor] |
     encoder.provenance = Provenance(notes={"official": source})
 
 
+def _kind(state: Mapping[str, Tensor], tuned: bool) -> Kind:
+    if any(name.startswith("quantize") for name in state):
+        return "tokenizer"
+    return "classifier" if tuned else "encoder"
+
+
+def _read(path: Path) -> tuple[dict[str, Any], BeatsConfig, dict[str, Tensor], object]:
+    """Values of ``cfg``, our config of them, the tensors, and the table of labels as it stands."""
+    content = _unpickle(path)
+    extra = sorted(map(str, content.keys() - {"cfg", "model", "label_dict"}))
+    if extra or not {"cfg", "model"} <= content.keys():
+        found = ", ".join(sorted(map(str, content)))
+        raise CheckpointError(
+            f"a published checkpoint holds cfg and model, this one {found}", path=path, cure=CURE
+        )
+    values, config = _config(path, content["cfg"])
+    state = content["model"]
+    if not isinstance(state, dict):
+        raise CheckpointError("model is no state dict", path=path, cure=CURE)
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise CheckpointError(f"{name} is no tensor of floats", path=path, cure=CURE)
+        if name not in LEFT_OUT and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{name} holds NaN or infinite values", path=path, cure=CURE)
+    return values, config, state, content.get("label_dict")
+
+
 def _unpickle(path: Path) -> dict[Any, Any]:
     if not path.is_file():
         raise CheckpointError("no such file", path=path, cure="give a published .pt file")
@@ -215,33 +240,35 @@ def _unpickle(path: Path) -> dict[Any, Any]:
         other = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds {other[1]}" if other else "damaged, or no such file"
         raise CheckpointError(
-            f"is no checkpoint of tensors and plain values; nothing else is unpickled ({reason})", path=path
+            f"is no checkpoint of tensors and plain values; nothing else is unpickled ({reason})",
+            path=path,
+            cure=CURE,
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"holds a {type(content).__name__}, not cfg and model", path=path)
+        raise CheckpointError(f"holds a {type(content).__name__}, not cfg and model", path=path, cure=CURE)
     return content
 
 
 def _config(path: Path, cfg: object) -> tuple[dict[str, Any], BeatsConfig]:
     if not isinstance(cfg, dict):
-        raise CheckpointError("cfg is no mapping", path=path)
+        raise CheckpointError("cfg is no mapping", path=path, cure=CURE)
     unknown = sorted(map(str, cfg.keys() - DEFAULTS.keys() - TRAINING_ONLY))
     if unknown:
-        raise CheckpointError(f"cfg has keys of unknown meaning: {', '.join(unknown)}", path=path)
+        raise CheckpointError(f"cfg has keys of unknown meaning: {', '.join(unknown)}", path=path, cure=CURE)
     values = DEFAULTS | {key: value for key, value in cfg.items() if key in DEFAULTS}
     for key, wanted in FIXED.items():
         if values[key] != wanted:
             raise CheckpointError(
-                f"cfg has {key}={values[key]!r}, every published model {wanted!r}", path=path
+                f"cfg has {key}={values[key]!r}, every published model {wanted!r}", path=path, cure=CURE
             )
     for key in ("predictor_class", "quant_n", "quant_dim"):
         if not isinstance(values[key], int) or values[key] < 1:
-            raise CheckpointError(f"cfg has {key}={values[key]!r}, which is no size", path=path)
+            raise CheckpointError(f"cfg has {key}={values[key]!r}, which is no size", path=path, cure=CURE)
     sizes = {ours: values[theirs] for ours, theirs in SIZES.items()}
     try:
         return values, validate(BeatsConfig, sizes, where="cfg")
     except ConfigError as error:
-        raise CheckpointError(f"cfg is not of a BEATs encoder ({error})", path=path) from error
+        raise CheckpointError(f"cfg is not of a BEATs encoder ({error})", path=path, cure=CURE) from error
 
 
 def _labels(path: Path, table: object, classes: int) -> tuple[str, ...]:
@@ -273,7 +300,7 @@ def _match(file: OfficialFile, wanted: Mapping[str, tuple[int, ...]]) -> None:
     }
     told = [f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys]
     if told:
-        raise CheckpointError(f"the keys do not fit cfg; {'; '.join(told)}", path=file.path)
+        raise CheckpointError(f"the keys do not fit cfg; {'; '.join(told)}", path=file.path, cure=CURE)
 
 
 def _some(keys: Iterable[str], most: int = 12) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from beats.config import BeatsSource
 from resp229k.audio import Preprocess
 from resp229k.tasks import get_task
 from training.config import Strict
@@ -107,7 +108,7 @@ class DiagnoserTrainConfig(Strict):
         task: which labels.
         synthetic: further corpus folders, whose synthetic clips join the training clips.
         repeats: JSON file ``{clip_id: extra copies}`` (oversampling).
-        beats: weights folder with ``encoder`` and ``tokenizer``, or a shipped set.
+        beats: the encoder of the clips.
         preprocess: how a clip becomes the encoder's input.
         model: sizes.
         fit: optimisation.
@@ -124,7 +125,7 @@ class DiagnoserTrainConfig(Strict):
     task: str
     synthetic: list[str] = []
     repeats: str | None = None
-    beats: str = "tiny/beats"
+    beats: BeatsSource = BeatsSource()
     preprocess: Preprocess = Preprocess()
     model: DiagnoserSizes = DiagnoserSizes()
     fit: FitConfig = FitConfig(steps=400, batch_size=32, learning_rate=2e-3, eval_every=50, patience=4)

@@ -10,7 +10,7 @@ from diagnoser.config import MAKERS, DiagnoserTrainConfig
 from diagnoser.predict import DiagnoserRecord
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
-from training.config import expand, weights_path
+from training.config import expand
 from training.errors import ContaminationError, DataError
 from training.files import read_json
 
@@ -35,11 +35,12 @@ def gather(config: DiagnoserTrainConfig) -> Material:
     Raises:
         DataError: no clips to train or select on, or repeats of unknown clips.
         ContaminationError: a synthetic clip comes from a subject that is held out.
+        CheckpointError: there is no encoder at ``beats.weights``.
     """
     import beats
-    from beats.cache import FeatureStore, StoreSet, weights_digest
+    from beats.cache import FeatureStore, StoreSet
 
-    encoder, tokenizer = beats.load(weights_path(config.beats))
+    encoder = beats.load_encoder(beats.find(config.beats.weights))
     corpus = Corpus.open(expand(config.corpus))
     train = corpus.subset(split="train", task=config.task)
     select = corpus.subset(split="select", task=config.task)
@@ -54,7 +55,6 @@ def gather(config: DiagnoserTrainConfig) -> Material:
         FeatureStore.build(
             part,
             encoder=encoder,
-            tokenizer=tokenizer,
             preprocess=config.preprocess,
             folder=expand(config.cache) if config.cache else part.folder / "features",
             max_gb=config.max_gb,
@@ -69,11 +69,11 @@ def gather(config: DiagnoserTrainConfig) -> Material:
         store=StoreSet(stores),
         feature_dim=stores[0].index.dim,
         feature_rows=stores[0].index.rows,
-        encoder_subjects=sorted({*encoder.provenance.subjects, *tokenizer.provenance.subjects}),
+        encoder_subjects=sorted(set(encoder.provenance.subjects)),
         maker_subjects=sorted({name for part in parts[1:] for name in makers(part.folder)}),
         record=DiagnoserRecord(
-            beats=config.beats,
-            beats_digest=weights_digest(encoder),
+            beats=config.beats.weights,
+            beats_digest=stores[0].weights.encoder,
             preprocess=config.preprocess,
             text=config.text,
             seed=config.seed,

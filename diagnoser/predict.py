@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from diagnoser.predictions import Predictions
 from diagnoser.text import Words
 from resp229k.audio import RATE, Preprocess, load_audio
 from resp229k.corpus import Corpus
-from training.config import Strict, validate, weights_path
+from training.config import Strict, validate
 from training.errors import AudioError, CheckpointError, DataError
 from training.files import read_json
+
+if TYPE_CHECKING:
+    from beats.encoder import BeatsEncoder
 
 RECORD = "diagnoser.json"
 BATCH = 64
@@ -29,7 +32,7 @@ class DiagnoserRecord(Strict):
     """``diagnoser.json``: what a trained diagnoser needs beside its weights.
 
     Attributes:
-        beats: the weights that made its features, as given in the training config.
+        beats: the encoder of its features, as ``beats.weights`` of the training config named it.
         beats_digest: SHA-256 over that encoder's config and tensors.
         preprocess: how a clip becomes the encoder's input.
         text: whether it reads narratives.
@@ -126,11 +129,9 @@ class Predictor:
         """Features of a corpus, computed once; by default in ``features`` beside its audio."""
         from beats.cache import FeatureStore
 
-        encoder, tokenizer = self._beats
         return FeatureStore.build(
             corpus,
-            encoder=encoder,
-            tokenizer=tokenizer,
+            encoder=self._encoder,
             preprocess=self.record.preprocess,
             folder=folder or corpus.folder / "features",
             max_gb=max_gb,
@@ -171,13 +172,12 @@ class Predictor:
         """
         from beats.encode import encode_waves
 
-        encoder, _ = self._beats
         pieces, owner = [], []
         for index, wave in enumerate(waves):
             for piece in windows(wave, round(self.record.preprocess.seconds * RATE)):
                 pieces.append(piece)
                 owner.append(index)
-        grids = encode_waves(encoder, pieces, self.record.preprocess)
+        grids = encode_waves(self._encoder, pieces, self.record.preprocess)
         longest = self.model.config.sizes.text_tokens
         told = texts if texts is not None else [None] * len(waves)
         read = [self.words.encode(t, longest) if self.words and t else [] for t in told]
@@ -204,19 +204,19 @@ class Predictor:
         return np.concatenate(found)
 
     @cached_property
-    def _beats(self) -> tuple[Any, Any]:
+    def _encoder(self) -> BeatsEncoder:
         import beats
         from beats.cache import weights_digest
 
-        folder = weights_path(self.record.beats)
-        encoder, tokenizer = beats.load(folder)
+        path = beats.find(self.record.beats)
+        encoder = beats.load_encoder(path)
         if weights_digest(encoder) != self.record.beats_digest:
             raise CheckpointError(
                 "the encoder is not the one this diagnoser was trained on",
-                path=folder,
-                cure="give the weights of its training run, or train the diagnoser again",
+                path=path,
+                cure="put the weights of its training run there, or train the diagnoser again",
             )
-        return encoder, tokenizer
+        return encoder
 
 
 def windows(wave: np.ndarray, size: int) -> list[np.ndarray]:

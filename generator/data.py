@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from beats.cache import StoreWeights
 from generator.codec import MelCodec
 from generator.config import DrawConfig, GeneratorPretrainConfig
 from generator.decoder import COLUMN, FlowDecoder
@@ -25,6 +26,11 @@ from training.errors import ConfigError, DataError
 
 class Store(Protocol):
     """Cached features and units, by clip id."""
+
+    @property
+    def weights(self) -> StoreWeights:
+        """Digests of the encoder and the tokenizer that made them."""
+        ...
 
     def features(self, clip_id: str) -> np.ndarray:
         """``(T, F, D)``."""

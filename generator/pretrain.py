@@ -74,7 +74,7 @@ def train_mllm(
         "clips": len(train.clips),
         "parameters": parameters(model),
     }
-    return _save(model, train, valid, metrics, config, out, result.history)
+    return _save(model, train, valid, store, metrics, config, out, result.history)
 
 
 def train_flow(
@@ -115,7 +115,7 @@ def train_flow(
         "clips": len(train.clips),
         "parameters": parameters(model),
     }
-    return _save(model, train, valid, metrics, config, out, result.history)
+    return _save(model, train, valid, store, metrics, config, out, result.history)
 
 
 def nats_per_unit(outputs: Sequence[Any]) -> float:
@@ -166,13 +166,16 @@ def _save(
     model: Model,
     train: Targets,
     valid: Targets,
+    store: Store,
     metrics: dict[str, Any],
     config: GeneratorPretrainConfig,
     out: Path,
     history: list[dict[str, float]],
 ) -> dict[str, Any]:
     model.provenance = Provenance.of(
-        train.subjects | valid.subjects, seed=config.seed, notes={"metrics": metrics}
+        train.subjects | valid.subjects,
+        seed=config.seed,
+        notes={"metrics": metrics, "beats": store.weights.model_dump()},
     )
     model.save_pretrained(out, half=config.half)
     write_json(out / "metrics.json", {**metrics, "history": history})

@@ -10,7 +10,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 import beats
+from beats.cache import weights_digest
 from beats.encoder import BeatsEncoder, grid_shape
+from beats.tokenizer import Quantizer
+from beats.units import UnitTokenizer
 from generator.codec import MelCodec, level
 from generator.config import SampleConfig
 from generator.data import spectrum_of
@@ -33,6 +36,7 @@ class Generator:
 
     Args:
         encoder: BEATs, for the references.
+        quantizer: the units that the networks were trained with.
         mllm: writes units.
         flow: turns units into frames.
         config: how clips are drawn.
@@ -45,6 +49,7 @@ class Generator:
     def __init__(
         self,
         encoder: BeatsEncoder,
+        quantizer: UnitTokenizer | Quantizer,
         mllm: RespMLLM,
         flow: FlowDecoder,
         config: SampleConfig | None = None,
@@ -57,32 +62,37 @@ class Generator:
                     f"Resp-MLLM and flow decoder differ in {field}: {a} and {b}", cure="train both together"
                 )
         self.encoder, self.mllm, self.flow = encoder.eval(), mllm.eval(), flow.eval()
+        self.quantizer = quantizer.eval()
         self.config = config or SampleConfig()
         self.codec = MelCodec(flow.config.codec)
         self.digests = digests or {}
 
     @classmethod
     def load(
-        cls, folder: Path, config: SampleConfig | None = None, *, beats_folder: Path | None = None
+        cls, folder: Path, config: SampleConfig | None = None, *, beats_path: Path | None = None
     ) -> Generator:
         """Read ``folder/mllm`` and ``folder/flow``, and BEATs from ``folder/beats`` unless given.
 
+        Args:
+            folder: of weights.
+            config: how clips are drawn.
+            beats_path: encoder and tokenizer: a folder of ours, or a published tokenizer file.
+
         Raises:
-            CheckpointError: a part is missing or does not fit.
+            CheckpointError: a part is missing, or was not trained with the others.
         """
-        heard = beats_folder or folder / "beats"
-        encoder, _ = beats.load(heard)
-        return cls(
-            encoder,
-            RespMLLM.from_pretrained(folder / "mllm"),
-            FlowDecoder.from_pretrained(folder / "flow"),
-            config,
-            {
-                "encoder": file_digest(heard / "encoder" / "model.safetensors"),
-                "mllm": file_digest(folder / "mllm" / "model.safetensors"),
-                "flow": file_digest(folder / "flow" / "model.safetensors"),
-            },
-        )
+        heard = beats_path or folder / "beats"
+        encoder, quantizer = beats.load(heard)
+        mllm = RespMLLM.from_pretrained(folder / "mllm")
+        flow = FlowDecoder.from_pretrained(folder / "flow")
+        for model in (mllm, flow):
+            check_beats(model, encoder, quantizer, heard)
+        digests = {
+            "encoder": file_digest(heard if heard.is_file() else heard / "encoder" / "model.safetensors"),
+            "mllm": file_digest(folder / "mllm" / "model.safetensors"),
+            "flow": file_digest(folder / "flow" / "model.safetensors"),
+        }
+        return cls(encoder, quantizer, mllm, flow, config, digests)
 
     def labels(self, task: str) -> tuple[str, ...]:
         """Labels of a task that the weights were trained on, none if the task was not."""
@@ -96,7 +106,7 @@ class Generator:
     @property
     def subjects(self) -> list[str]:
         """Subjects that any of the networks was trained on."""
-        models = (self.encoder, self.mllm, self.flow)
+        models = (self.encoder, self.quantizer, self.mllm, self.flow)
         return sorted({subject for model in models for subject in model.provenance.subjects})
 
     @property
@@ -187,6 +197,37 @@ class Generator:
             )
             for i in range(len(requests))
         ]
+
+
+def check_beats(
+    model: RespMLLM | FlowDecoder, encoder: BeatsEncoder, quantizer: UnitTokenizer | Quantizer, path: Path
+) -> None:
+    """Refuse BEATs weights that a network was not trained with.
+
+    Args:
+        model: trained on features and units.
+        encoder: gave the features.
+        quantizer: gave the units.
+        path: where the two come from.
+
+    Raises:
+        CheckpointError: they differ by digest or, where the network's training noted none, by the width of
+            the features or the size of the codebook.
+    """
+    name = type(model).__name__
+    cure = f"give the encoder and tokenizer that this {name} was trained with, or train it again"
+    for what, found, trained in (
+        ("wide features", encoder.width, model.config.feature_dim),
+        ("units", quantizer.config.codebook, model.config.codebook),
+    ):
+        if found != trained:
+            raise CheckpointError(f"gives {found} {what}, the {name} knows {trained}", path=path, cure=cure)
+    noted = model.provenance.notes.get("beats", {})
+    for what, network in (("encoder", encoder), ("tokenizer", quantizer)):
+        if what in noted and noted[what] != weights_digest(network):
+            raise CheckpointError(
+                f"its {what} is not the one that the {name} was trained with", path=path, cure=cure
+            )
 
 
 def style_level(wave: np.ndarray, request: Request) -> float:

@@ -52,22 +52,30 @@ def preset_path(source: str | Path) -> Path:
     )
 
 
-def weights_path(source: str | Path) -> Path:
+def weights_path(source: str | Path, *, files: bool = False) -> Path:
     """Folder of weights: a path, or a shipped set such as ``tiny`` or ``tiny/beats``.
+
+    Args:
+        source: the path or set.
+        files: whether one file will do, such as a published checkpoint.
 
     Raises:
         CheckpointError: neither exists.
     """
     path = expand(source)
-    if path.is_dir():
+    if path.is_dir() or (files and path.is_file()):
         return path
     shipped = PACKAGE_DATA / "weights" / str(source)
     if shipped.is_dir():
         return shipped
-    known = sorted(p.name for p in (PACKAGE_DATA / "weights").glob("*") if p.is_dir())
-    raise CheckpointError(
-        "no such weights folder", path=source, cure=f"give a folder or one of: {', '.join(known)}"
-    )
+    known = ", ".join(sorted(p.name for p in (PACKAGE_DATA / "weights").glob("*") if p.is_dir()))
+    if files:
+        raise CheckpointError(
+            "no such weights",
+            path=source,
+            cure=f"put them there, or give a folder, a file or one of: {known}",
+        )
+    raise CheckpointError("no such weights folder", path=source, cure=f"give a folder or one of: {known}")
 
 
 def expand(path: str | Path) -> Path:

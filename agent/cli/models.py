@@ -40,6 +40,13 @@ def generate(
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many clips.")] = 1,
     seconds: Annotated[float, typer.Option(help="Length of each clip, s.")] = 4.0,
     weights: Annotated[str, typer.Option(help="Weights folder or shipped set.")] = "tiny",
+    beats_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--beats",
+            help="BEATs folder or published tokenizer that the weights were trained with, if it is not in them.",
+        ),
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Write synthetic clips of a class in the style of a recording, each with its provenance.
@@ -54,6 +61,7 @@ def generate(
     check_folder(out_folder)
     if not style.is_file():
         raise AudioError("no such recording", path=style, cure="give a style recording with --style")
+    import beats
     from generator.config import MLLMConfig
     from resp229k.audio import load_audio
     from training.config import weights_path
@@ -61,10 +69,11 @@ def generate(
     wave = load_audio(style)
     folder = weights_path(weights)
     MLLMConfig.of_weights(folder).check(task, label, seconds)
+    beats_path = None if beats_weights is None else beats.find(beats_weights)
     from generator.sample import Generator, Request
     from generator.write import write_clips
 
-    generator = Generator.load(folder)
+    generator = Generator.load(folder, beats_path=beats_path)
     request = Request(task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds)
     files = write_clips(
         generator.generate([request] * number, seed=seed),

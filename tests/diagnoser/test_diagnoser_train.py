@@ -95,7 +95,7 @@ def config_for(home: Path, **more: Any) -> DiagnoserTrainConfig:
     values = {
         "corpus": str(home / "corpus"),
         "task": "icbhi4",
-        "beats": str(home / "beats"),
+        "beats": {"weights": str(home / "beats")},
         "preprocess": Preprocess(seconds=1.0),
         "model": DiagnoserSizes(
             hidden=24, heads=2, inner=32, layers=1, rows=8, max_columns=8, anchors=Anchors(rows=2)

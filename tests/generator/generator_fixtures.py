@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from beats.cache import StoreWeights
 from resp229k.audio import RATE
 from resp229k.clip import Clip
 
@@ -13,6 +14,8 @@ LABELS = {"disease16": ("Control", "Pulmonary Fibrosis"), "icbhi4": ("normal", "
 
 class FakeStore:
     """Features and units that depend on the clip id; units of "abnormal" clips repeat."""
+
+    weights = StoreWeights(encoder="e" * 64, tokenizer="t" * 64)
 
     def __init__(self, clips: list[Clip]):
         self.clips = {clip.clip_id: clip for clip in clips}

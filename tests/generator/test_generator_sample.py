@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from generator_fixtures import DIM
+from generator_fixtures import CODEBOOK, DIM
 
-from beats.config import BeatsConfig
+from beats.config import BeatsConfig, UnitsConfig
 from beats.encoder import BeatsEncoder
+from beats.units import UnitTokenizer
 from generator.codec import level
 from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
@@ -32,8 +33,14 @@ def generator(mllm_config: MLLMConfig, flow_config: FlowConfig) -> Generator:
     flow = FlowDecoder(flow_config)
     for parameter in flow.flow.backbone.leave.parameters():  # type: ignore[union-attr]
         torch.nn.init.normal_(parameter, std=0.1)
+    units = UnitTokenizer(UnitsConfig(codebook=CODEBOOK, dim=DIM))
     return Generator(
-        BeatsEncoder(small), RespMLLM(mllm_config), flow, SampleConfig(batch=3, steps=2), {"mllm": "0" * 64}
+        BeatsEncoder(small),
+        units,
+        RespMLLM(mllm_config),
+        flow,
+        SampleConfig(batch=3, steps=2),
+        {"mllm": "0" * 64},
     )
 
 
@@ -146,4 +153,4 @@ def test_what_cannot_be_made_is_refused(
 def test_networks_of_different_training_are_refused(generator: Generator, flow_config: FlowConfig) -> None:
     other = FlowDecoder(flow_config.model_copy(update={"labels": {"icbhi4": ("normal",)}}))
     with pytest.raises(CheckpointError, match="differ in labels"):
-        Generator(generator.encoder, generator.mllm, other)
+        Generator(generator.encoder, generator.quantizer, generator.mllm, other)
