@@ -48,28 +48,41 @@ class Attention(nn.Module):
         self.grep_linear = nn.Linear(config.dim // config.heads, 8)
         self.grep_a = nn.Parameter(torch.ones(1, config.heads, 1, 1))
 
-    def forward(self, x: Tensor, bias: Tensor, padding: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, bias: Tensor, padding: Tensor | None, scratch: Tensor | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:
             x: tokens ``(B, N, D)``.
             bias: position bias ``(H, N, N)``, or ``(B, H, N, N)`` for places that differ, before the gate.
             padding: keys that are padding ``(B, N)`` bool, or None when there are none.
+            scratch: room ``(B, H, N, N)`` for the gated bias, where no gradient is asked for.
         """
-        batch, tokens, dim = x.shape
 
         def split(y: Tensor) -> Tensor:
-            return y.view(batch, tokens, self.heads, dim // self.heads).transpose(1, 2)
+            return y.unflatten(-1, (self.heads, -1))
 
         q, k, v = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
-        logits = self.grep_linear(q).view(batch, self.heads, tokens, 2, 4).sum(-1)
-        a, b = torch.sigmoid(logits).chunk(2, dim=-1)
-        gated = (a * (b * self.grep_a - 1.0) + 2.0) * bias
+        if scratch is None:
+            # Under autocast the gate and the table are wider than q: their large product need not be.
+            gated = self.gate(q).to(q.dtype) * bias.to(q.dtype)
+        else:
+            gated = torch.mul(self.gate(q), bias, out=scratch)
         if padding is not None:
-            gated = gated.masked_fill(padding[:, None, None, :], -torch.inf)
+            gated.masked_fill_(padding[:, None, None, :], -torch.inf)
         # No dropout on the weights: at N² places it would cost a quarter of a training step.
+        q, k, v = (y.transpose(1, 2) for y in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=gated)
-        return self.out_proj(y.transpose(1, 2).reshape(batch, tokens, dim))
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+    def gate(self, q: Tensor) -> Tensor:
+        """Factor on the position bias, ``(B, H, N, 1)``, of unscaled queries ``(B, N, H, D / H)``."""
+        # The eight outputs are only used in two sums of four: sum the weights, not the outputs.
+        weight = self.grep_linear.weight.unflatten(0, (2, 4)).sum(1)
+        offset = self.grep_linear.bias.unflatten(0, (2, 4)).sum(1)
+        a, b = torch.sigmoid(F.linear(q, weight, offset)).transpose(1, 2).chunk(2, dim=-1)
+        return a * (b * self.grep_a - 1.0) + 2.0
 
 
 class Layer(nn.Module):
@@ -85,11 +98,14 @@ class Layer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.dim)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor, padding: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, bias: Tensor, padding: Tensor | None, scratch: Tensor | None = None
+    ) -> Tensor:
         """``(B, N, D)`` → ``(B, N, D)``; arguments as :class:`Attention`."""
-        x = self.self_attn_layer_norm(x * self.alpha + self.drop(self.self_attn(x, bias, padding)))
-        y = self.fc2(self.drop(F.gelu(self.fc1(x))))
-        return self.final_layer_norm(x * self.alpha + self.drop(y))
+        y = self.drop(self.self_attn(x, bias, padding, scratch))
+        x = self.self_attn_layer_norm(torch.add(y, x, alpha=self.alpha))
+        y = self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+        return self.final_layer_norm(torch.add(y, x, alpha=self.alpha))
 
 
 class Transformer(nn.Module):
@@ -179,6 +195,13 @@ class Transformer(nn.Module):
             x, near, padding = x.gather(1, chosen), near.gather(1, chosen), None
         x = self.drop(self.layer_norm(x + F.gelu(near)))
         bias = self.position_bias(tokens, kept)
+        scratch = None if torch.is_grad_enabled() else self._scratch(x, bias)
         for layer in self.layers:
-            x = layer(x, bias, padding)
+            x = layer(x, bias, padding, scratch)
         return x
+
+    def _scratch(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Room for a gated bias: fresh memory in every layer costs a CPU more than the product itself."""
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        return x.new_empty(len(x), *bias.shape[-3:], dtype=dtype)

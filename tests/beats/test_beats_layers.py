@@ -1,11 +1,13 @@
 """The transformer: its position bias, and the encoding of some tokens only."""
 
+import copy
 import math
 
 import pytest
 import torch
 
-from beats.config import BeatsConfig
+from beats.config import BeatsConfig, beats_config
+from beats.encoder import BeatsEncoder
 from beats.layers import Transformer
 
 SMALL = BeatsConfig(
@@ -103,3 +105,46 @@ def test_gradients_reach_kept_tokens_alone():
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or name.endswith("k_proj.bias"), name
+
+
+def test_inference_and_training_give_the_same():
+    """Without gradients the gated bias of all layers shares its memory."""
+    network, x, kept = build(layers=3), tokens(), some()
+    padding = torch.arange(TOKENS) >= torch.tensor([96, 40, 8])[:, None]
+    for arguments in ((None, None), (padding, None), (None, kept)):
+        trained = network(x, *arguments).detach()
+        with torch.no_grad():
+            torch.testing.assert_close(network(x, *arguments), trained, atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+def test_half_precision_stays_close(stem, how):
+    torch.manual_seed(0)
+    encoder = BeatsEncoder(beats_config("tiny", stem)).eval()
+    generator = torch.Generator().manual_seed(1)
+    wave, lengths = 0.1 * torch.randn(2, 32000, generator=generator), torch.tensor([32000, 16000])
+    wanted = encoder.encode(wave, lengths).features
+    half = copy.deepcopy(encoder).bfloat16() if how == "bfloat16" else encoder
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "autocast"):
+        found = half.encode(wave, lengths).features.float()
+        alone = half.encode(wave[1:, :16000], lengths[1:]).features.float()
+    valid = wanted.abs().sum(-1) > 0
+    cosine = torch.cosine_similarity(found[valid], wanted[valid], dim=-1)
+    assert cosine.min() > 0.999
+    columns = alone.shape[1]
+    torch.testing.assert_close(found[1, :columns], alone[0], atol=0.05, rtol=0.05)
+    assert found[1, columns:].abs().sum() == 0
+
+
+def test_gradients_under_autocast_are_close():
+    network, x = build(), tokens()
+    table = network.relative_attention_bias.weight
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    (wanted,) = torch.autograd.grad(network(x, None), table, upstream)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = network(x, None).float()
+    (found,) = torch.autograd.grad(out, table, upstream)
+    assert found.dtype == torch.float32
+    assert torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
