@@ -212,17 +212,32 @@ class MaskedStageConfig(StageConfig):
     masked: MaskedConfig = MaskedConfig()
 
 
+class UnitStageConfig(UnitFitConfig):
+    """K-means units as a stage.
+
+    Attributes:
+        encoder: folder of an encoder, or a published checkpoint file.
+        seconds: clips are looped or cut to this length, s.
+    """
+
+    encoder: str
+    seconds: float = Field(default=4.0, ge=0.2)
+    seed: int = Field(default=0, ge=0)
+
+
 class TokenizerStageConfig(StageConfig):
     """A tokenizer distilled from an encoder.
 
     Attributes:
         teacher: folder of an encoder, or a published checkpoint file.
+        warm: the tokenizer's encoder starts as the teacher, not anew; ``size`` and ``stem`` are then its.
         codebook: units.
         code_dim: width that features are projected to.
         distil: estimator and running means.
     """
 
     teacher: str
+    warm: bool = True
     codebook: int = Field(default=1024, gt=1)
     code_dim: int = Field(default=256, gt=0)
     distil: DistilConfig = DistilConfig()

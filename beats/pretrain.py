@@ -8,7 +8,8 @@ from typing import Any
 
 from beats.config import BeatsPretrainConfig
 from beats.encoder import BeatsEncoder
-from beats.stages import fit_kmeans, train_tagged
+from beats.label import fit_kmeans
+from beats.stages import train_tagged
 from beats.tags import TaggedClips
 from resp229k.corpus import Corpus
 from training.files import new_folder, write_json

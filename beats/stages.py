@@ -8,42 +8,37 @@ the simulator's grammar with simulated test sets, so figures on those flatter th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from beats.cache import weights_digest
 from beats.config import (
-    PATCH,
     MaskedStageConfig,
     QuantizerConfig,
     StageConfig,
     TaggedStageConfig,
     TokenizerStageConfig,
-    UnitFitConfig,
-    UnitsConfig,
     beats_config,
 )
 from beats.distil import UnitDistiller
 from beats.encoder import BeatsEncoder
-from beats.frames import FrameClips, FrameRows, Row, features_of, held_out, joined, raw_frames
+from beats.frames import FrameClips, FrameRows, held_out
+from beats.label import UnitCollate, label_units, usage
 from beats.masked import MaskedPredictor
 from beats.random_units import RandomUnits
 from beats.tagger import EventTagger, mean_clip_auc, positive_weight, tag_scores
 from beats.tags import TagCollate, TaggedClips, clip_targets
 from beats.tokenizer import BeatsTokenizer, Quantizer
-from beats.units import UnitTokenizer, fit_units, unit_usage
 from resp229k.clip import Clip
 from training.files import digest
 from training.fit import fit
 from training.model import Model, Provenance
 from training.seeds import derive, seed_all
-
-ENCODE = 32  # clips at a time
 
 
 class Trained(NamedTuple):
@@ -129,7 +124,7 @@ def train_masked(
         collate=UnitCollate(config.shortest_columns),
         description=f"masked encoder ({config.stem} stem)",
     )
-    report["units"] = _usage(units, codebook)
+    report["units"] = usage(units, codebook)
     encoder.provenance = _provenance("train masked", config, data.clips, taught)
     return Trained(encoder.eval(), report)
 
@@ -155,7 +150,9 @@ def train_tokenizer(
         DataError: nothing is left for training or for validation.
     """
     seed_all(derive(config.seed, "tokenizer", config.stem))
-    encoder = BeatsEncoder(beats_config(config.size, config.stem))
+    encoder = BeatsEncoder(teacher.config if config.warm else beats_config(config.size, config.stem))
+    if config.warm:
+        encoder.load_state_dict(teacher.state_dict())
     quantizer = Quantizer(
         QuantizerConfig(codebook=config.codebook, dim=encoder.width, code_dim=config.code_dim)
     )
@@ -169,68 +166,12 @@ def train_tokenizer(
         resume,
         built_on=[teacher],
         collate=UnitCollate(config.shortest_columns),
-        description=f"tokenizer ({config.stem} stem)",
+        description=f"tokenizer ({encoder.config.stem} stem)",
     )
-    report["units"] = _usage(label_units(tokenizer, data), config.codebook)
+    report["units"] = usage(label_units(tokenizer, data), config.codebook)
     for part in (encoder, quantizer):
         part.provenance = _provenance("train tokenizer", config, data.clips, [teacher])
     return Trained(tokenizer.eval(), report)
-
-
-def fit_kmeans(
-    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int
-) -> tuple[UnitTokenizer, dict[str, Any]]:
-    """Fit units to an encoder's features of at most ``config.clips`` clips; also their usage there."""
-    rng = np.random.default_rng(derive(seed, "units"))
-    rows = sorted(rng.permutation(len(data))[: config.clips].tolist())
-    features = features_of(encoder, data, rows)
-    tokenizer = fit_units(features, UnitsConfig(codebook=config.codebook, dim=encoder.width), seed=seed)
-    tokenizer.provenance = Provenance.of(
-        [data.clips[row].subject_id for row in rows], command="train units", seed=seed
-    )
-    found = [tokenizer.units(torch.from_numpy(clip.astype(np.float32))).numpy() for clip in features]
-    return tokenizer, _usage(found, config.codebook)
-
-
-@torch.inference_mode()
-def label_units(tokenizer: BeatsTokenizer | RandomUnits, data: FrameClips) -> np.ndarray:
-    """Units ``(N, T, 8)`` int16 of all clips at full length: computed once, not in every step."""
-    found = []
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = tokenizer.to(device).eval()
-    for first in range(0, len(data), ENCODE):
-        frames = raw_frames([data[row] for row in range(first, min(first + ENCODE, len(data)))]).to(device)
-        counts = torch.full((len(frames),), data.length, device=device)
-        if isinstance(tokenizer, RandomUnits):
-            units = tokenizer.units_of_frames(frames, counts)
-        else:
-            units = tokenizer.quantizer.units(tokenizer.encoder.encode_frames(frames, counts).features)
-        found.append(units.to(torch.int16).cpu().numpy())
-    tokenizer.to("cpu")
-    return np.concatenate(found)
-
-
-class UnitCollate:
-    """Joins rows; in training to one random length, each clip from a random column on."""
-
-    def __init__(self, shortest: int):
-        self.shortest = shortest  # columns
-
-    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
-        """Keyword arguments of forward: frames, counts, and units where rows have them."""
-        columns = len(rows[0][0]) // PATCH
-        starts = [0] * len(rows)
-        if rows[0][2]:
-            whole = columns
-            columns = int(torch.randint(min(self.shortest, whole), whole + 1, ()))
-            starts = torch.randint(0, whole - columns + 1, (len(rows),)).tolist()
-        size = PATCH * columns
-        parts = [row[0][PATCH * s : PATCH * s + size] for row, s in zip(rows, starts, strict=True)]
-        batch = {"frames": raw_frames(parts), "counts": torch.full((len(rows),), size)}
-        if rows[0][1] is not None:
-            units = [u[s : s + columns] for u, s in zip(joined(rows), starts, strict=True)]
-            batch["units"] = torch.stack(units).long()
-        return batch
 
 
 def _fit(
@@ -286,11 +227,6 @@ def _provenance(
     for model in taught:
         subjects |= set(model.provenance.subjects)
     return Provenance.of(subjects, command=command, seed=config.seed)
-
-
-def _usage(units: Iterable[np.ndarray], codebook: int) -> dict[str, Any]:
-    usage = unit_usage(units, codebook)
-    return {"codebook": codebook, "perplexity": usage.perplexity, "dead": usage.dead}
 
 
 def _balance(targets: np.ndarray, corpora: Sequence[str]) -> np.ndarray:

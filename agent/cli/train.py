@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from agent.cli import train_beats
 from agent.cli.options import Override, out
 
 app = typer.Typer(help="Train one network, or make the shipped weights.", no_args_is_help=True)
+for stage in (train_beats.tagged, train_beats.masked, train_beats.tokenizer, train_beats.units):
+    app.command()(stage)
 
 
 @app.command()

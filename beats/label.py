@@ -1,0 +1,81 @@
+"""Units of many clips: k-means fitted to features, units as targets, and how codebooks are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from beats.config import PATCH, UnitFitConfig, UnitsConfig
+from beats.encoder import BeatsEncoder
+from beats.frames import BATCH, FrameClips, Row, features_of, joined, raw_frames
+from beats.random_units import RandomUnits
+from beats.tokenizer import BeatsTokenizer
+from beats.units import UnitTokenizer, fit_units, unit_usage
+from training.model import Provenance
+from training.seeds import derive
+
+
+def fit_kmeans(
+    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int
+) -> tuple[UnitTokenizer, dict[str, Any]]:
+    """Fit units to an encoder's features of at most ``config.clips`` clips; also their usage there."""
+    rng = np.random.default_rng(derive(seed, "units"))
+    rows = sorted(rng.permutation(len(data))[: config.clips].tolist())
+    features = features_of(encoder, data, rows)
+    tokenizer = fit_units(features, UnitsConfig(codebook=config.codebook, dim=encoder.width), seed=seed)
+    tokenizer.provenance = Provenance.of(
+        [data.clips[row].subject_id for row in rows], command="train units", seed=seed
+    )
+    found = [tokenizer.units(torch.from_numpy(clip.astype(np.float32))).numpy() for clip in features]
+    return tokenizer, usage(found, config.codebook)
+
+
+@torch.inference_mode()
+def label_units(tokenizer: BeatsTokenizer | RandomUnits, data: FrameClips) -> np.ndarray:
+    """Units ``(N, T, 8)`` int16 of all clips at full length: computed once, not in every step."""
+    found = []
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = tokenizer.to(device).eval()
+    for first in range(0, len(data), BATCH):
+        frames = raw_frames([data[row] for row in range(first, min(first + BATCH, len(data)))]).to(device)
+        counts = torch.full((len(frames),), data.length, device=device)
+        if isinstance(tokenizer, RandomUnits):
+            units = tokenizer.units_of_frames(frames, counts)
+        else:
+            units = tokenizer.quantizer.units(tokenizer.encoder.encode_frames(frames, counts).features)
+        found.append(units.to(torch.int16).cpu().numpy())
+    tokenizer.to("cpu")
+    return np.concatenate(found)
+
+
+class UnitCollate:
+    """Joins rows; in training to one random length, each clip from a random column on."""
+
+    def __init__(self, shortest: int):
+        self.shortest = shortest  # columns
+
+    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
+        """Keyword arguments of forward: frames, counts, and units where rows have them."""
+        columns = len(rows[0][0]) // PATCH
+        starts = [0] * len(rows)
+        if rows[0][2]:
+            whole = columns
+            columns = int(torch.randint(min(self.shortest, whole), whole + 1, ()))
+            starts = torch.randint(0, whole - columns + 1, (len(rows),)).tolist()
+        size = PATCH * columns
+        parts = [row[0][PATCH * s : PATCH * s + size] for row, s in zip(rows, starts, strict=True)]
+        batch = {"frames": raw_frames(parts), "counts": torch.full((len(rows),), size)}
+        if rows[0][1] is not None:
+            units = [u[s : s + columns] for u, s in zip(joined(rows), starts, strict=True)]
+            batch["units"] = torch.stack(units).long()
+        return batch
+
+
+def usage(units: Iterable[np.ndarray], codebook: int) -> dict[str, Any]:
+    """Perplexity and dead codes, as reports have them."""
+    found = unit_usage(units, codebook)
+    return {"codebook": codebook, "perplexity": found.perplexity, "dead": found.dead}
