@@ -93,6 +93,29 @@ def test_keeping_every_token_is_the_encoder(stem):
     torch.testing.assert_close(kept, whole, atol=1e-5, rtol=1e-5)
 
 
+def test_views_of_the_conv_stem_are_blank_where_hidden():
+    """No edge stands between a visible patch and a blank one, in the change in time least of all."""
+    encoder = small("conv").eval()
+    frames, counts = noise(1, 3)
+    kept = torch.tensor([[2, 10, 21]])  # two columns of row 2, the last of row 5
+    seen: list[torch.Tensor] = []
+    encoder.stem.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        encoder.encode_visible(frames, counts, kept)
+    plain, centred, change = seen[0][0]
+    mask = torch.zeros(48, 128, dtype=torch.bool)
+    mask[:32, 32:48] = mask[32:, 80:96] = True
+    assert plain[~mask].abs().sum() == centred[~mask].abs().sum() == change[~mask].abs().sum() == 0
+    frames = frames[0, :48]
+    torch.testing.assert_close(plain[mask], ((frames - MEAN) / (2 * DEVIATION))[mask])
+    torch.testing.assert_close(centred[:32, 32:48].mean(0), torch.zeros(16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(centred[:32, 32:48].diff(dim=0), frames[:32, 32:48].diff(dim=0) / DEVIATION)
+    steps = frames.diff(dim=0).abs() / DEVIATION
+    torch.testing.assert_close(change[1:32, 32:48], steps[:31, 32:48])
+    torch.testing.assert_close(change[33:, 80:96], steps[32:, 80:96])
+    assert change[[0, 32]].abs().sum() == 0
+
+
 @STEMS
 def test_visible_tokens_of_a_padded_clip(stem):
     encoder = small(stem).eval()
