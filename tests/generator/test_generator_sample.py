@@ -9,6 +9,7 @@ import soundfile as sf
 import torch
 from generator_fixtures import CODEBOOK, DIM
 
+from beats.cache import weights_digest
 from beats.config import BeatsConfig, UnitsConfig
 from beats.encoder import BeatsEncoder
 from beats.units import UnitTokenizer
@@ -16,12 +17,13 @@ from generator.codec import level
 from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
-from generator.sample import Generated, Generator, Request
+from generator.sample import Generated, Generator, Request, check_beats
 from generator.write import write_clips
 from resp229k.audio import RATE, is_tagged_synthetic, write_wav
 from resp229k.corpus import Corpus
 from training.errors import AudioError, CheckpointError, DataError
 from training.files import read_json
+from training.model import Provenance
 
 
 @pytest.fixture
@@ -154,3 +156,24 @@ def test_networks_of_different_training_are_refused(generator: Generator, flow_c
     other = FlowDecoder(flow_config.model_copy(update={"labels": {"icbhi4": ("normal",)}}))
     with pytest.raises(CheckpointError, match="differ in labels"):
         Generator(generator.encoder, generator.quantizer, generator.mllm, other)
+
+
+def test_other_units_than_those_of_training_are_refused(generator: Generator, tmp_path: Path) -> None:
+    mllm, encoder, units = generator.mllm, generator.encoder, generator.quantizer
+    check_beats(mllm, encoder, units, tmp_path)  # its training noted no digests
+    noted = {"encoder": weights_digest(encoder), "tokenizer": weights_digest(units)}
+    mllm.provenance = Provenance(notes={"beats": noted})
+    check_beats(mllm, encoder, units, tmp_path)
+    other = UnitTokenizer(units.config)
+    other.centroids += 1
+    with pytest.raises(
+        CheckpointError, match=rf"{tmp_path.name}: its tokenizer is not .* RespMLLM .* → give"
+    ):
+        check_beats(mllm, encoder, other, tmp_path)
+    with pytest.raises(CheckpointError, match="its encoder is not"):
+        check_beats(mllm, BeatsEncoder(encoder.config), units, tmp_path)
+    wider = UnitTokenizer(UnitsConfig(codebook=CODEBOOK + 1, dim=DIM))
+    with pytest.raises(
+        CheckpointError, match=f"gives {CODEBOOK + 1} units, the FlowDecoder knows {CODEBOOK}"
+    ):
+        check_beats(generator.flow, encoder, wider, tmp_path)
