@@ -111,26 +111,32 @@ def gather(config: PretrainConfig, work: Path) -> Gathered:
     hear simulated sources of their own and every second real subject; Resp-MLLM and flow decoder are never
     trained on those.
     """
-
-    def simulate(name: str, count: int, classes: Sequence[str], seed: int) -> Corpus:
-        return simulate_events(
-            count, seed, work / name, classes=classes, seconds=config.seconds, workers=config.workers
-        )
-
-    encoder = [simulate("sim-encoder", config.encoder_events, SIMULATED, config.seed + 2)]
-    generator = [simulate("sim", config.events, config.classes, config.seed)]
-    judges = [simulate("sim-judge", config.judge_events, config.classes, config.seed + 1)]
-    if config.root is not None:
-        real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
+    encoder = encoder_corpora(config, work)
+    generator = [_simulated(config, work / "sim", config.events, config.classes, 0)]
+    judges = [_simulated(config, work / "sim-judge", config.judge_events, config.classes, 1)]
+    for real in encoder[1:]:
         half = set(real.subjects[::2])
-        encoder.append(real)
         generator.append(real)
         judges.append(Corpus(real.folder, [clip for clip in real.clips if clip.subject_id in half]))
+    return Gathered(encoder, generator, join(judges, work))
 
-    def cut(corpora: list[Corpus]) -> list[Corpus]:
-        return [with_held_out(corpus, config.held_out, config.seed) for corpus in corpora]
 
-    return Gathered(cut(encoder), cut(generator), join(cut(judges), work))
+def encoder_corpora(config: PretrainConfig, work: Path) -> list[Corpus]:
+    """What the encoder hears: simulated events of all classes, then the real ones."""
+    corpora = [_simulated(config, work / "sim-encoder", config.encoder_events, SIMULATED, 2)]
+    if config.root is not None:
+        real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
+        corpora.append(with_held_out(real, config.held_out, config.seed))
+    return corpora
+
+
+def _simulated(
+    config: PretrainConfig, folder: Path, count: int, classes: Sequence[str], offset: int
+) -> Corpus:
+    corpus = simulate_events(
+        count, config.seed + offset, folder, classes=classes, seconds=config.seconds, workers=config.workers
+    )
+    return with_held_out(corpus, config.held_out, config.seed)
 
 
 def run_stage(folder: Path, key: str, make: Callable[[Path], Any]) -> Path:

@@ -14,7 +14,7 @@ from beats.encoder import BeatsEncoder
 from beats.frames import BATCH, FrameClips, Row, features_of, joined, raw_frames
 from beats.random_units import RandomUnits
 from beats.tokenizer import BeatsTokenizer
-from beats.units import UnitTokenizer, fit_units, unit_usage
+from beats.units import ResidualUnits, UnitTokenizer, fit_residual_units, fit_units, unit_usage
 from training.model import Provenance
 from training.seeds import derive
 
@@ -23,15 +23,33 @@ def fit_kmeans(
     encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int
 ) -> tuple[UnitTokenizer, dict[str, Any]]:
     """Fit units to an encoder's features of at most ``config.clips`` clips; also their usage there."""
-    rng = np.random.default_rng(derive(seed, "units"))
-    rows = sorted(rng.permutation(len(data))[: config.clips].tolist())
-    features = features_of(encoder, data, rows)
-    tokenizer = fit_units(features, UnitsConfig(codebook=config.codebook, dim=encoder.width), seed=seed)
-    tokenizer.provenance = Provenance.of(
-        [data.clips[row].subject_id for row in rows], command="train units", seed=seed
-    )
+    features, provenance = _sample(encoder, data, config, seed)
+    units = UnitsConfig(codebook=config.codebook, dim=encoder.width)
+    tokenizer = fit_units(features, units, seed=seed)
+    tokenizer.provenance = provenance
     found = [tokenizer.units(torch.from_numpy(clip.astype(np.float32))).numpy() for clip in features]
     return tokenizer, usage(found, config.codebook)
+
+
+def fit_residual(
+    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int, depth: int
+) -> ResidualUnits:
+    """As :func:`fit_kmeans`, with ``depth`` codebooks one after the other."""
+    features, provenance = _sample(encoder, data, config, seed)
+    units = UnitsConfig(codebook=config.codebook, dim=encoder.width)
+    tokenizer = fit_residual_units(features, units, depth=depth, seed=seed)
+    tokenizer.provenance = provenance
+    return tokenizer
+
+
+def _sample(
+    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int
+) -> tuple[np.ndarray, Provenance]:
+    """Features ``(N, T, F, D)`` that units are fitted to, and of whom."""
+    rng = np.random.default_rng(derive(seed, "units"))
+    rows = sorted(rng.permutation(len(data))[: config.clips].tolist())
+    heard = [data.clips[row].subject_id for row in rows]
+    return features_of(encoder, data, rows), Provenance.of(heard, command="train units", seed=seed)
 
 
 @torch.inference_mode()

@@ -59,6 +59,37 @@ def nearest(vectors: Tensor, codes: Tensor) -> Tensor:
     return torch.cat(found or [torch.zeros(0, dtype=torch.int64, device=vectors.device)])
 
 
+class ResidualUnits(Model):
+    """Several codebooks, each of what the ones before leave: finer than one, for comparisons.
+
+    Args:
+        config: of the first codebook; the others have its size.
+        depth: codebooks Q.
+    """
+
+    config_class: ClassVar[type[Strict]] = UnitsConfig
+    config: UnitsConfig
+    mean: Tensor
+    scale: Tensor
+    centroids: Tensor
+
+    def __init__(self, config: UnitsConfig, depth: int):
+        super().__init__(config)
+        self.register_buffer("mean", torch.zeros(config.dim))
+        self.register_buffer("scale", torch.ones(config.dim))
+        self.register_buffer("centroids", torch.zeros(depth, config.codebook, config.dim))
+
+    @torch.no_grad()
+    def units(self, features: Tensor) -> Tensor:
+        """Units of features ``(B, T, F, D)`` as ``(B, T, F, Q)`` int64, the coarsest first."""
+        left = (features.reshape(-1, self.config.dim).to(self.mean) - self.mean) / self.scale
+        found = []
+        for codes in self.centroids:
+            found.append(nearest(left, codes))
+            left = left - codes[found[-1]]
+        return torch.stack(found, dim=-1).view(*features.shape[:-1], -1)
+
+
 def fit_units(
     features: Iterable[np.ndarray], config: UnitsConfig, *, seed: int, vectors: int = 200_000
 ) -> UnitTokenizer:
@@ -73,8 +104,33 @@ def fit_units(
     Raises:
         DataError: fewer vectors than units, or another width than the config's.
     """
-    from sklearn.cluster import MiniBatchKMeans
+    sample, mean, scale = _standardised(features, config, seed, vectors)
+    tokenizer = UnitTokenizer(config)
+    tokenizer.mean.copy_(mean)
+    tokenizer.scale.copy_(scale)
+    tokenizer.centroids.copy_(_kmeans(sample, config.codebook, seed))
+    return tokenizer.eval()
 
+
+def fit_residual_units(
+    features: Iterable[np.ndarray], config: UnitsConfig, *, depth: int, seed: int, vectors: int = 200_000
+) -> ResidualUnits:
+    """As :func:`fit_units`, codebook after codebook."""
+    sample, mean, scale = _standardised(features, config, seed, vectors)
+    tokenizer = ResidualUnits(config, depth)
+    tokenizer.mean.copy_(mean)
+    tokenizer.scale.copy_(scale)
+    left = torch.from_numpy(sample)
+    for codes in tokenizer.centroids:
+        codes.copy_(_kmeans(left.numpy(), config.codebook, seed))
+        left = left - codes[nearest(left, codes)]
+    return tokenizer.eval()
+
+
+def _standardised(
+    features: Iterable[np.ndarray], config: UnitsConfig, seed: int, vectors: int
+) -> tuple[np.ndarray, Tensor, Tensor]:
+    """A sample ``(V, D)`` float32 of feature vectors, with the mean and scale taken off it."""
     parts = [np.asarray(clip).reshape(-1, clip.shape[-1]) for clip in features]
     total = sum(len(part) for part in parts)
     if total < config.codebook:
@@ -86,13 +142,15 @@ def fit_units(
     sample = np.concatenate([part[rng.random(len(part)) < share] for part in parts] if share < 1 else parts)
     sample = sample.astype(np.float64)
     mean, scale = sample.mean(0), np.maximum(sample.std(0), 1e-6)
-    means = MiniBatchKMeans(config.codebook, random_state=seed, batch_size=4096, n_init=3, max_iter=50)
-    means.fit(((sample - mean) / scale).astype(np.float32))
-    tokenizer = UnitTokenizer(config)
-    tokenizer.mean.copy_(torch.from_numpy(mean))
-    tokenizer.scale.copy_(torch.from_numpy(scale))
-    tokenizer.centroids.copy_(torch.from_numpy(means.cluster_centers_))
-    return tokenizer.eval()
+    return ((sample - mean) / scale).astype(np.float32), torch.from_numpy(mean), torch.from_numpy(scale)
+
+
+def _kmeans(sample: np.ndarray, codebook: int, seed: int) -> Tensor:
+    """Centroids ``(K, D)`` of a sample."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    means = MiniBatchKMeans(codebook, random_state=seed, batch_size=4096, n_init=3, max_iter=50)
+    return torch.from_numpy(means.fit(sample).cluster_centers_)
 
 
 @dataclass(frozen=True)

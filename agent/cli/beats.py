@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli import beats_compare
 from agent.cli.options import Markdown, check_folder, out, print_rows
 
 if TYPE_CHECKING:
     from beats.probe import ProbeReport, ProbeRow
 
-app = typer.Typer(help="Probe an audio encoder and its units.", no_args_is_help=True)
+app = typer.Typer(help="Probe an audio encoder and its units, or compare recipes of them.", no_args_is_help=True)
+app.command()(beats_compare.compare)
 
 
 @app.callback()
 def _commands() -> None:
-    """Probe an audio encoder and its units."""
+    """Probe an audio encoder and its units, or compare recipes of them."""
 
 
 @app.command()
@@ -46,7 +48,7 @@ def probe(
             help="Hz that all clips are cut to; 0 is as recorded. By default 2000 in the cross-corpus suites.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=60, help="Clips of a part of a suite, at most.")] = 1500,
+    limit: Annotated[int, typer.Option(min=60, help="Clips of a part of a suite, at most.")] = 1000,
     markdown: Markdown = False,
 ) -> None:
     """Probe features and units on subjects that the weights never heard.
@@ -67,10 +69,9 @@ def probe(
     check_suites(names, root)
     if out_folder is not None:
         check_folder(out_folder)
-    from training.config import weights_path
-
-    path = Path(weights) if Path(weights).is_file() else weights_path(weights)
     import beats
+
+    path = beats.find(weights)
     from beats.probe import heard_by, report_of
     from beats.probe import probe as run
     from beats.probe_data import load_sets
