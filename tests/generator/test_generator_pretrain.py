@@ -37,6 +37,7 @@ def test_language_model_beats_the_unigram(
     model = RespMLLM.from_pretrained(tmp_path / "mllm")
     assert model.config.labels == LABELS
     assert model.provenance.subjects == sorted(corpus.subjects)
+    assert model.provenance.notes["beats"] == store.weights.model_dump()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mllm"]
     assert read_json(tmp_path / "mllm" / "metrics.json")["steps"] == 60
 
