@@ -19,6 +19,7 @@ from resp229k.buildconfig import BuildConfig
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from resp229k.simulate import SimulateConfig, simulate_corpus
+from resp229k.splits import split_subjects
 from resp229k.tasks import get_task
 from training.config import Strict, expand
 from training.errors import ConfigError, ContaminationError, DataError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 FOLDS = 5  # of suites whose subjects are parted anew by every seed
 INNER = 3  # of the training subjects, to choose the regularisation
 FEWEST_CLIPS, FEWEST_SUBJECTS = 20, 3  # of a class in every part; rarer ones are left out
-LIMIT = 1500  # clips of a part; of valid a third
+LIMIT = 1000  # clips of a part; of valid a third
 BATCH = 32
 ALL, TRAIN, VALID, TEST = "all", "train", "valid", "test"
 PARTS = {"train": TRAIN, "select": VALID, "plan": VALID, "test": TEST}
@@ -130,14 +131,16 @@ class ProbeSet:
         return [Fold(train, [(train, valid)], test)]
 
     def _grouped(self, rows: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of rows, apart by subject and stratified by class."""
-        from sklearn.model_selection import StratifiedGroupKFold
-
-        groups = self.subjects[rows]
-        if len(set(groups)) < folds:
-            raise DataError(f"suite {self.name}: {len(set(groups))} subjects cannot give {folds} folds")
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        return [(rows[one], rows[two]) for one, two in splitter.split(rows, self.labels[rows], groups)]
+        """Pairs of rows, apart by subject and stratified by class; each seed deals the subjects anew."""
+        weights: dict[str, Counter[int]] = defaultdict(Counter)
+        for row in rows:
+            weights[str(self.subjects[row])][int(self.labels[row])] += 1
+        if len(weights) < folds:
+            raise DataError(f"suite {self.name}: {len(weights)} subjects cannot give {folds} folds")
+        by_name = {subject: {str(k): n for k, n in counts.items()} for subject, counts in weights.items()}
+        dealt = split_subjects(by_name, {str(fold): 1 / folds for fold in range(folds)}, seed=seed)
+        home = np.array([int(dealt[str(subject)]) for subject in self.subjects[rows]])
+        return [(rows[home != fold], rows[home == fold]) for fold in range(folds)]
 
     def refuse(self, heard: Collection[str]) -> None:
         """Refuse weights that were trained or chosen on subjects of this set.
@@ -169,7 +172,7 @@ def load_sets(
         work: keeps the corpora, one folder each.
         root: folder of the sources in their publishers' layout; not needed by ``simulated``.
         without: subjects that take no part: those that the weights have heard.
-        limit: clips of a part (of valid a third), spread over subjects and classes.
+        limit: clips of a part (of valid a third), spread over classes and subjects.
         seed: of which clips those are.
         bandwidth: Hz, of every suite; None takes what each suite says, 0 leaves all as recorded.
 
@@ -244,22 +247,33 @@ def load_set(
 
 
 def spread_out(clips: Sequence[Clip], task: str, limit: int, seed: int) -> list[Clip]:
-    """At most ``limit`` clips: the first of every subject and class, then the second, and so on."""
-    turns: dict[tuple[str, str], int] = defaultdict(int)
-    ranked = []
+    """At most ``limit`` clips, evenly over classes and within a class over subjects.
+
+    A class smaller than its share leaves the rest of it to the larger ones. Subjects of a class take turns,
+    so that a long recording does not push others out.
+    """
+    of_class: dict[str, list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: digest([seed, clip.clip_id])):
-        group = clip.subject_id, clip.labels[task]
-        ranked.append((turns[group], clip))
-        turns[group] += 1
-    # The sort is stable: within a turn the hashed order stays.
-    return [clip for _, clip in sorted(ranked, key=lambda pair: pair[0])[:limit]]
+        of_class[clip.labels[task]].append(clip)
+    chosen: list[Clip] = []
+    smallest_first = sorted(of_class, key=lambda label: (len(of_class[label]), label))
+    for index, label in enumerate(smallest_first):
+        share = (limit - len(chosen)) // (len(smallest_first) - index)
+        turns: Counter[str] = Counter()
+        ranked = []
+        for clip in of_class[label]:
+            ranked.append((turns[clip.subject_id], clip))
+            turns[clip.subject_id] += 1
+        # The sort is stable: within a turn the hashed order stays.
+        chosen += [clip for _, clip in sorted(ranked, key=lambda pair: pair[0])[:share]]
+    return chosen
 
 
 def _rare(clips: Sequence[Clip], task: str, parts: dict[str, str]) -> dict[str, str]:
     """Classes with too few clips or subjects in train or test, and the counts."""
     left_out = {}
     judged = sorted({parts[clip.clip_id] for clip in clips} - {VALID})
-    for label in get_task(task).classes:
+    for label in sorted({clip.labels[task] for clip in clips}):
         for part in judged:
             here = [c.subject_id for c in clips if c.labels[task] == label and parts[c.clip_id] == part]
             if len(here) < FEWEST_CLIPS or len(set(here)) < FEWEST_SUBJECTS:

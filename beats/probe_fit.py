@@ -12,7 +12,7 @@ from beats.probe_data import Fold, ProbeSet
 from resp229k.leakage import auroc
 from training.progress import track
 
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse regularisation, strongest first
+GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # inverse regularisation, strongest first
 STEPS = 100  # of the solver
 DRAWS = 1000  # of the bootstrap
 
