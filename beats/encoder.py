@@ -173,9 +173,7 @@ class BeatsEncoder(Model):
         tokens, _ = self._tokens(frames, counts, kept)
         return self.encoder(tokens, None, kept)
 
-    def _tokens(
-        self, frames: Tensor, counts: Tensor, kept: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def _tokens(self, frames: Tensor, counts: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, 8 T, D)``, time-major, and columns ``(B,)``; with ``kept`` only those are right."""
         columns = counts // PATCH
         if int(columns.min()) < 1:
