@@ -21,12 +21,17 @@ from beats.cache import FeatureStore, StoreSet, weights_digest
 from beats.config import UnitsConfig
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
+from generator.config import FlowConfig, MLLMConfig
+from generator.decoder import FlowDecoder
+from generator.mllm import RespMLLM
+from generator.sample import Generator
 from resp229k.audio import Preprocess
 from resp229k.corpus import Corpus
 from resp229k.simulate import SimulateConfig, simulate_corpus
 from training.config import validate
 from training.errors import CheckpointError, DataError
-from training.files import read_json
+from training.files import file_digest, read_json
+from training.model import Provenance
 
 CODES = {"quant_n": 40, "quant_dim": 12}
 TUNED = {"finetuned_model": True, "predictor_class": 11}
@@ -223,6 +228,46 @@ def test_generate_refuses_units_it_was_not_trained_with(
     text = " ".join(capsys.readouterr().err.split())
     assert stop.value.code == 2 and GENERATE[name] in text, text
     assert not (home / "y").exists()
+
+
+def test_generate_takes_the_published_tokenizer_of_its_training(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    encoder, quantizer = beats.load(home / "tokenizer.pt")
+    noted = {"encoder": weights_digest(encoder), "tokenizer": weights_digest(quantizer)}
+    known: dict[str, Any] = {
+        "labels": {"disease16": ("Control", "COPD")}, "feature_dim": 32, "rows": 8, "columns": 6,
+        "codebook": 40, "preprocess": Preprocess(seconds=1.0),
+    }  # fmt: skip
+    mllm = RespMLLM(
+        MLLMConfig(hidden=16, layers=1, heads=2, kv_heads=1, intermediate=16, style_tokens=2, **known)
+    )
+    flow = FlowDecoder(FlowConfig(dim=16, layers=1, heads=2, unit_dim=4, **known))
+    for name, model in (("mllm", mllm), ("flow", flow)):
+        model.provenance = Provenance(notes={"beats": noted})
+        model.save_pretrained(tmp_path / name)
+    style = Corpus.open(home / "corpus").clips[0].path
+    options = (
+        "--weights",
+        str(tmp_path),
+        "--label",
+        "COPD",
+        "--style",
+        f"corpus/{style}",
+        "--seconds",
+        "0.5",
+    )
+    run(monkeypatch, "generate", *options, "--out", str(tmp_path / "made"), "--beats", "tokenizer.pt")
+    (record,) = (tmp_path / "made").glob("*.json")
+    assert read_json(record)["weights"]["encoder"] == file_digest(home / "tokenizer.pt")
+    with pytest.raises(SystemExit) as stop:  # the folder has no BEATs of its own
+        run(monkeypatch, "generate", *options, "--out", str(tmp_path / "none"))
+    text = " ".join(capsys.readouterr().err.split())
+    assert stop.value.code == 2 and "→" in text and "beats" in text
+    torch.save(random_file(SMALL | CODES, seed=5), tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"other\.pt: its encoder is not the one that the RespMLLM"):
+        Generator.load(tmp_path, beats_path=tmp_path / "other.pt")
 
 
 def loop(**values: Any) -> LoopConfig:
