@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "beats.py"
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_ratios():
     command = [sys.executable, str(SCRIPT), "--tiny", "--batch", "2", "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
