@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +65,7 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
     "masked, patch stem": _published("patch"),
     "masked, conv stem": _published("conv"),
 }
+DISTIL = DistilConfig(layers=1, patience=20)  # short trainings: idle codes are replaced soon
 LARGER = "events, conv stem"  # the recipe whose units also come larger and residual
 
 
@@ -140,7 +141,7 @@ def train_recipe(
         else:
             assert encoder is not None
             settings = TokenizerStageConfig(
-                **common, teacher="", codebook=config.codebook, code_dim=64, distil=DistilConfig(layers=1)
+                **common, teacher="", codebook=config.codebook, code_dim=64, distil=DISTIL
             )
             trained = train_tokenizer(data, encoder, settings, work / "fit")
             tokenizer = trained.network
@@ -154,7 +155,7 @@ def step_flops(stage: Stage, data: TaggedClips, config: RecipeConfig) -> int:
     settings = StageConfig(stem=stage.stem)
     encoder = BeatsEncoder(beats_config(settings.size, stage.stem))
     rows = np.arange(config.batch_size) % len(data)
-    model: nn.Module
+    model: EventTagger | MaskedPredictor | UnitDistiller
     batch: dict[str, torch.Tensor]
     if stage.kind == "tagged":
         model = EventTagger(encoder, torch.ones(data.tags.shape[-1]))
@@ -170,10 +171,18 @@ def step_flops(stage: Stage, data: TaggedClips, config: RecipeConfig) -> int:
         else:
             quantizer = Quantizer(QuantizerConfig(codebook=config.codebook, dim=encoder.width, code_dim=64))
             teacher = BeatsEncoder(encoder.config)
-            model = UnitDistiller(teacher, BeatsTokenizer(encoder, quantizer), DistilConfig(layers=1))
+            model = UnitDistiller(teacher, BeatsTokenizer(encoder, quantizer), DISTIL)
+    frozen = 0
+    if isinstance(model, UnitDistiller):
+        frozen = _flops(lambda: model.teacher.encode_frames(**batch))
+    # The way back costs twice the way there, but for the teacher, which has none.
+    return 3 * _flops(lambda: model(**batch)) - 2 * frozen
+
+
+def _flops(forward: Callable[[], Any]) -> int:
     # The counter knows no fused attention on a CPU; spelled out it counts the same products.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(**batch).loss.backward()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        forward()
     return counter.get_total_flops()
 
 

@@ -2,7 +2,7 @@
 
 Chen et al., "BEATs" (2023), section 3.2. The codes are running means of what falls to them, not trained by
 gradient; their first values are k-means of the first batch. Ours, not published: codes that nothing falls
-to for long are replaced.
+to for long are replaced, and the mean of the first batch is taken off the teacher's features.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ class UnitDistiller(nn.Module):
         self.enter = nn.Linear(tokenizer.quantizer.config.code_dim, width)
         self.estimator = Transformer(tokenizer.encoder.config.model_copy(update={"layers": config.layers}))
         self.leave = nn.Linear(width, teacher.width)
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(teacher.width))  # of the teacher's features
 
     @property
     def quantizer(self) -> Quantizer:
@@ -156,6 +158,12 @@ class UnitDistiller(nn.Module):
         features = self.tokenizer.encoder.encode_frames(frames, counts).features.flatten(1, 2)
         place = torch.arange(target.shape[1], device=target.device)
         valid = place < ROWS * (counts[:, None] // PATCH)
+        if self.training and not self.running.started:
+            # All features share a direction: a constant reaches a cosine of 0.9 and tells nothing of the units.
+            whole = torch.zeros(len(target[valid]), dtype=torch.int64, device=target.device)
+            count, total = _gather(target[valid].float(), whole, 1)
+            self.centre.copy_(total[0] / count)
+        target = target - self.centre
         vectors = self.quantizer.project(features).float()
         codes, units = self._look_up(vectors, valid)
         # Straight-through: the gradient of the code goes to the vector.
