@@ -45,7 +45,9 @@ def compare_beats(
     corpora = encoder_corpora(data, work)
     heard = {subject for corpus in corpora for subject in corpus.subjects}
     suites = list(SUITES) if data.root is not None else ["simulated"]
-    sets = load_sets(suites, work=work / "probe", root=data.root or "", without=heard)
+    sets = load_sets(
+        suites, work=work / "probe", root=data.root or "", without=heard, limit=config.probe_clips
+    )
     clips = TaggedClips(corpora, data.seconds)
     found: list[dict[str, Any]] = []
     jobs = [(seed, name) for seed in range(config.seeds) for name in recipes]

@@ -29,7 +29,7 @@ from beats.encoder import BeatsEncoder
 from beats.frames import FrameRows
 from beats.label import UnitCollate, fit_kmeans, fit_residual
 from beats.masked import MaskedPredictor
-from beats.probe import FEATURES, UNITS, ProbeRow, probe
+from beats.probe import FEATURES, probe
 from beats.probe_data import ProbeSet
 from beats.random_units import RandomUnits
 from beats.stages import Trained, train_masked, train_tagged, train_tokenizer
@@ -77,6 +77,7 @@ class RecipeConfig(Strict):
         batch_size: clips of a step.
         codebook: units of every tokenizer that is not said to be larger.
         seeds: trainings per recipe.
+        probe_clips: of a part of a suite, at most.
     """
 
     steps: int = 1200
@@ -84,6 +85,7 @@ class RecipeConfig(Strict):
     learning_rate: float = 1e-3
     codebook: int = 256
     seeds: int = 3
+    probe_clips: int = 500
 
 
 class RecipeRow(Strict):
@@ -214,33 +216,23 @@ def compare_recipe(
         )
     if tokenizer is not None:
         quantizers[f"distilled {config.codebook}"] = tokenizer
-    rows: list[RecipeRow] = []
-    features: dict[str, ProbeRow] = {}
-    for units, quantizer in quantizers.items():
-        wanted = (UNITS,) if features else (FEATURES, UNITS)
-        for row in probe(sets, encoder, quantizer, seeds=1, representations=wanted):
-            if row.representation == FEATURES:
-                features[row.suite] = row
-            rows.append(_recipe_row(name, units, seed, row, features[row.suite]))
+    rows = [
+        RecipeRow(
+            recipe=name,
+            units=None if row.representation == FEATURES else row.representation,
+            suite=row.suite,
+            seed=seed,
+            chance=row.chance,
+            balanced_accuracy=row.balanced_accuracy.mean,
+            auroc=row.auroc.mean,
+            kept=row.kept,
+            perplexity=[book.perplexity for book in row.codebooks],
+            dead=[book.dead for book in row.codebooks],
+        )
+        for row in probe(sets, encoder, quantizers, seeds=1, control=False)
+    ]
     return {
         "budget": budget,
         "stages": reports,
         "rows": [row.model_dump(mode="json") for row in rows],
     }
-
-
-def _recipe_row(name: str, units: str, seed: int, row: ProbeRow, features: ProbeRow) -> RecipeRow:
-    gain = features.balanced_accuracy.mean - row.chance
-    of_units = row.representation == UNITS
-    return RecipeRow(
-        recipe=name,
-        units=units if of_units else None,
-        suite=row.suite,
-        seed=seed,
-        chance=row.chance,
-        balanced_accuracy=row.balanced_accuracy.mean,
-        auroc=row.auroc.mean,
-        kept=(row.balanced_accuracy.mean - row.chance) / gain if of_units and gain > 0 else None,
-        perplexity=[book.perplexity for book in row.codebooks],
-        dead=[book.dead for book in row.codebooks],
-    )

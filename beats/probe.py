@@ -8,7 +8,7 @@ cross: neither between train and test nor where the regularisation is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ from training.config import Strict
 from training.progress import track
 
 LOG_MEL, FEATURES, UNITS = "log-mel", "features", "units"
-REPRESENTATIONS = (LOG_MEL, FEATURES, UNITS)
 
 
 class CodebookUse(Strict):
@@ -88,10 +87,10 @@ class ProbeReport(Strict):
 def probe(
     sets: Sequence[ProbeSet],
     encoder: BeatsEncoder,
-    quantizer: nn.Module,
+    quantizer: nn.Module | Mapping[str, nn.Module],
     *,
     seeds: int = 3,
-    representations: Collection[str] = REPRESENTATIONS,
+    control: bool = True,
 ) -> list[ProbeRow]:
     """Encode the clips of some suites and probe them.
 
@@ -99,26 +98,29 @@ def probe(
         sets: of :func:`beats.probe_data.load_sets`; they serve any number of calls.
         encoder: put into eval mode.
         quantizer: has ``units(features)``, ``(B, T, F, D)`` → ``(B, T, F)``, or ``(B, T, F, Q)`` of Q
-            codebooks, each counted apart; a :class:`BeatsTokenizer` hears with its own encoder.
+            codebooks, each counted apart; a :class:`BeatsTokenizer` hears with its own encoder. Several go
+            by the names that their rows get.
         seeds: repetitions, each with folds of its own.
-        representations: which rows; ``kept`` needs features and units.
+        control: whether log-mel statistics are probed too.
 
     Returns:
-        rows by suite, in the order of :data:`REPRESENTATIONS`.
+        rows by suite: control, features, units.
 
     Raises:
         ContaminationError: the weights have heard a subject of a suite.
     """
+    quantizers = quantizer if isinstance(quantizer, Mapping) else {UNITS: quantizer}
     for data in sets:
-        data.refuse(heard_by(encoder, quantizer))
+        for one in quantizers.values():
+            data.refuse(heard_by(encoder, one))
     rows: list[ProbeRow] = []
     for data in sets:
-        found, units = represent(data, encoder, quantizer)
-        use = _codebooks(units, _head(quantizer).config.codebook)
-        judged = {
-            name: judge(data, found[name], seeds, name) for name in REPRESENTATIONS if name in representations
-        }
-        rows += [_row(data, name, judged, use if name == UNITS else []) for name in judged]
+        found, units = represent(data, encoder, quantizers)
+        names = [*([LOG_MEL] if control else []), FEATURES, *quantizers]
+        judged = {name: judge(data, found[name], seeds, name) for name in names}
+        for name in names:
+            use = _codebooks(units[name], _head(quantizers[name]).config.codebook) if name in units else []
+            rows.append(_row(data, name, judged, use))
     return rows
 
 
@@ -155,29 +157,31 @@ def report_of(
 
 @torch.no_grad()
 def represent(
-    data: ProbeSet, encoder: BeatsEncoder, quantizer: nn.Module
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Pooled representations ``(N, d)`` float32 of a set's clips by name, and units ``(N, T, F, Q)``."""
-    head = _head(quantizer)
-    own = quantizer.encoder if isinstance(quantizer, BeatsTokenizer) else encoder
+    data: ProbeSet, encoder: BeatsEncoder, quantizers: Mapping[str, nn.Module]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Pooled representations ``(N, d)`` float32 of a set's clips, and units ``(N, T, F, Q)``, by name."""
     device = next(encoder.parameters()).device
     encoder.eval()
-    quantizer.eval()
     pooled: list[np.ndarray] = []
-    units: list[np.ndarray] = []
+    units: dict[str, list[np.ndarray]] = {name: [] for name in quantizers}
     for first in track(range(0, len(data), BATCH), f"encode {data.name}"):
         part = torch.from_numpy(data.frames[first : first + BATCH]).to(device).float() * DEVIATION + MEAN
         counts = torch.full((len(part),), part.shape[1], device=device)
         features = encoder.encode_frames(part, counts).features
         places = features.flatten(1, 2).float()
         pooled.append(torch.cat([places.mean(1), places.amax(1)], dim=1).cpu().numpy())
-        heard = features if own is encoder else own.encode_frames(part, counts).features
-        grid = head.units(heard)
-        units.append((grid if grid.ndim == 4 else grid[..., None]).cpu().numpy())
+        for name, quantizer in quantizers.items():
+            heard = features
+            if isinstance(quantizer, BeatsTokenizer):
+                heard = quantizer.eval().encoder.encode_frames(part, counts).features
+            grid = _head(quantizer).units(heard)
+            units[name].append((grid if grid.ndim == 4 else grid[..., None]).cpu().numpy())
     frames = data.frames
     mel = np.concatenate([frames.mean(1, dtype=np.float32), frames.std(1, dtype=np.float32)], axis=1)
-    grids = np.concatenate(units)
-    found = {LOG_MEL: mel, FEATURES: np.concatenate(pooled), UNITS: bag_of_units(grids, head.config.codebook)}
+    found = {LOG_MEL: mel, FEATURES: np.concatenate(pooled)}
+    grids = {name: np.concatenate(parts) for name, parts in units.items()}
+    for name, grid in grids.items():
+        found[name] = bag_of_units(grid, _head(quantizers[name]).config.codebook)
     return found, grids
 
 
@@ -202,7 +206,7 @@ def bag_of_units(units: np.ndarray, codebook: int) -> np.ndarray:
 def _row(data: ProbeSet, name: str, judged: dict[str, Judged], use: list[CodebookUse]) -> ProbeRow:
     found, chance = judged[name], 1 / len(data.classes)
     kept, bounds = None, None
-    if name == UNITS and FEATURES in judged:
+    if name not in (LOG_MEL, FEATURES):
         gain = np.mean(judged[FEATURES].accuracies) - chance
         if gain > 0:
             kept = float((np.mean(found.accuracies) - chance) / gain)

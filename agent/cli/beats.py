@@ -14,7 +14,9 @@ from agent.cli.options import Markdown, check_folder, out, print_rows
 if TYPE_CHECKING:
     from beats.probe import ProbeReport, ProbeRow
 
-app = typer.Typer(help="Probe an audio encoder and its units, or compare recipes of them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Probe an audio encoder and its units, or compare recipes of them.", no_args_is_help=True
+)
 app.command()(beats_compare.compare)
 
 

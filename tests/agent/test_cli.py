@@ -14,7 +14,7 @@ import pytest
 import agent.cli as cli
 from resp229k.audio import write_wav
 
-COMMANDS = ("loop", "generate", "diagnose", "evaluate", "train", "data", "doctor")
+COMMANDS = ("loop", "generate", "diagnose", "evaluate", "train", "data", "beats", "doctor")
 
 
 def resp(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -34,11 +34,13 @@ def test_help_is_instant_and_names_every_command() -> None:
         assert name in done.stdout
 
 
-@pytest.mark.parametrize("command", [*[[name] for name in COMMANDS if name not in ("train", "data")],
+@pytest.mark.parametrize("command", [*[[name] for name in COMMANDS if name not in ("train", "data", "beats")],
                                      ["train", "diagnoser"], ["train", "pretrain"], ["data", "build"],
                                      ["data", "check"], ["data", "simulate"], ["data", "stats"], ["data", "leakage"],
                                      ["data", "export"], ["data", "sources"], ["data", "protocols"],
-                                     ["data", "tasks"], ["data", "sounds"]])  # fmt: skip
+                                     ["data", "tasks"], ["data", "sounds"],
+                                     ["beats", "probe"], ["beats", "compare"], ["train", "tagged"],
+                                     ["train", "masked"], ["train", "tokenizer"], ["train", "units"]])  # fmt: skip
 def test_every_command_has_help(command: list[str]) -> None:
     done = resp(*command, "--help")
     assert done.returncode == 0

@@ -9,8 +9,8 @@ import torch
 import beats
 from beats.config import TAGS, BeatsPretrainConfig, UnitFitConfig, beats_config
 from beats.encoder import BeatsEncoder
-from beats.pretrain import pretrain_beats
 from beats.frames import FrameRows, held_out
+from beats.pretrain import pretrain_beats
 from beats.tagger import EventTagger, positive_weight, tag_auc
 from beats.tags import (
     PRESENT,

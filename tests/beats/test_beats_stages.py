@@ -231,7 +231,7 @@ def test_a_recipe_is_trained_and_probed(name: str, corpus: Corpus, tmp_path: Pat
     assert ("residual 2 x 8" in units) == (name == "events, conv stem")
     features = found["rows"][0]
     assert features["chance"] == 0.5
-    assert features["balanced_accuracy"] > 0.8  # a line in one bin is heard by any encoder
+    assert features["balanced_accuracy"] > 0.7  # a line in one bin is heard by any encoder
     for row in found["rows"][1:]:
         assert row["kept"] == pytest.approx(
             (row["balanced_accuracy"] - 0.5) / (features["balanced_accuracy"] - 0.5)
