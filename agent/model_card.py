@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from training.files import read_json, write_text
 
+NAMES = {"sprsound": "SPRSound (CC BY 4.0)", "icbhi": "ICBHI 2017", "kauh": "KAUH"}
 HEAD = """# Weights: {name}
 
 Small networks that make the loop run offline on a CPU. They show that the path works, not how good the
 method is. **Research only, not a medical device.**
 
-- Made by `resp-agent train pretrain --config tiny` (settings: `pretrain.yaml`), {size:.1f} MB in fp16.
-- Trained on {simulated} simulated subjects and {real} subjects of SPRSound (CC BY 4.0); nothing of
-  ICBHI 2017 or KAUH. Every `config.json` lists the subjects and their hash; `evaluate` refuses to score
-  them.
+- Made by `resp-agent train pretrain` (settings: `pretrain.yaml`), {size:.1f} MB in fp16.
+- Trained on {subjects}. Every `config.json` lists the subjects and their hash; `evaluate`
+  refuses to score them.
 - The judges share no subject with Resp-MLLM and flow decoder, so that they judge what they never taught.
-  The encoder has heard the real subjects of both.
+{encoder}
 - Simulated clips here and simulated test corpora share one simulator: figures on those flatter the
   networks.
 
@@ -37,9 +38,9 @@ def write_model_card(folder: Path, name: str) -> None:
     for part in parts:
         subjects |= set(read_json(part / "config.json")["provenance"]["subjects"])
         size += (part / "model.safetensors").stat().st_size
-    real = sum(subject.startswith("sprsound:") for subject in subjects)
-    text = HEAD.format(name=name, size=size / 1e6, simulated=len(subjects) - real, real=real)
-    text += _beats(read_json(folder / "beats" / "pretrain.json"))
+    report = read_json(folder / "beats" / "pretrain.json")
+    text = HEAD.format(name=name, size=size / 1e6, subjects=_subjects(subjects), encoder=_heard(report))
+    text += _beats(report)
     for part in parts:
         metrics = part / "metrics.json"
         if metrics.is_file():
@@ -47,9 +48,36 @@ def write_model_card(folder: Path, name: str) -> None:
     write_text(folder / "README.md", text)
 
 
+def _subjects(subjects: set[str]) -> str:
+    """How many subjects of what, and which test sources are not among them."""
+    found = Counter(subject.split(":")[0] for subject in sorted(subjects))
+    real = {source: number for source, number in found.items() if not source.startswith("sim")}
+    parts = [f"{len(subjects) - sum(real.values())} simulated subjects"]
+    parts += [f"{number} subjects of {NAMES.get(source, source)}" for source, number in real.items()]
+    unheard = [NAMES[source] for source in ("icbhi", "kauh") if source not in real]
+    return " and ".join(parts) + (f"; nothing of {' or '.join(unheard)}" if unheard else "")
+
+
+def _heard(report: dict[str, Any]) -> str:
+    """Whom the encoder has heard."""
+    if "weights" not in report:
+        return "  The encoder has heard the real subjects of both."
+    return (
+        f"- Encoder and units were not trained with them but taken from `{report['weights']['name']}`. Of what\n"
+        "  those have heard, only the subjects that they list count above; a published file lists none."
+    )
+
+
 def _beats(report: dict[str, Any]) -> str:
     """The encoder and its units."""
     units = report["units"]
+    if "weights" in report:
+        lines = [
+            "### encoder and tokenizer\n",
+            f"- taken from `{report['weights']['name']}`, SHA-256 {report['weights']['sha256']}",
+            f"- {report['stem']} stem, {report['parameters']:,} parameters, codebook {units['codebook']}",
+        ]
+        return "\n".join(lines) + "\n\n"
     lines = [
         "### encoder and tokenizer\n",
         f"- {report['stem']} stem, {report['parameters']:,} parameters with the heads of its training",

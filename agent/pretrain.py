@@ -11,20 +11,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import beats
-from agent.config_pretrain import PretrainConfig
+from agent.config_pretrain import HeardConfig, PretrainConfig
 from agent.model_card import write_model_card
 from beats.cache import FeatureStore, StoreSet
 from beats.config import JudgeTrainConfig
+from beats.frames import windows
 from beats.judge import Judge
 from beats.judge_train import train_judge
-from beats.pretrain import pretrain_beats
+from beats.pretrain import pretrain_beats, read_given, write_given
 from generator.pretrain import train_flow, train_mllm
 from resp229k.build import pretrain_corpus
 from resp229k.corpus import Corpus
 from resp229k.simulate import simulate_events
 from resp229k.simulate.config import SIMULATED
 from training.config import Strict, dump_config
-from training.errors import RunError
+from training.errors import ConfigError, RunError
 from training.files import digest, folder_digest, new_folder, read_json, write_json
 from training.progress import console
 from training.seeds import derive
@@ -44,9 +45,13 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         work: keeps corpora, features and every finished stage.
 
     Raises:
-        ConfigError: ``root`` names an environment variable that is not set.
+        ConfigError: ``root`` names an environment variable that is not set, or ``generator.codebook`` is not
+            the tokenizer's.
+        CheckpointError: ``beats.weights`` names no tokenizer.
         DataError: the real recordings are not there.
     """
+    given = None if config.beats.weights is None else read_given(config.beats.weights)
+    check_codebook(config, config.beats.units.codebook if given is None else given.codebook)
     heard_by = gather(config, work)
     corpora, judged = heard_by.generator, heard_by.judges
 
@@ -58,12 +63,15 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         key = digest([settings.model_dump(mode="json"), [corpus.digest for corpus in data], built_on])
         return run_stage(work / name, key, make)
 
-    base = stage(
-        "beats",
-        config.beats,
-        heard_by.encoder,
-        lambda folder: pretrain_beats(heard_by.encoder, config.beats, folder),
-    )
+    if given is None:
+        base = stage(
+            "beats",
+            config.beats,
+            heard_by.encoder,
+            lambda folder: pretrain_beats(heard_by.encoder, config.beats, folder),
+        )
+    else:
+        base = run_stage(work / "beats", digest([given.name, given.sha256]), partial(write_given, given))
     folders = {"beats/encoder": base / "encoder", "beats/tokenizer": base / "tokenizer"}
     for judge in config.judges:
         name = f"judge-{judge.task}"
@@ -96,6 +104,20 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
     publish(folders, base / "pretrain.json", config, out)
 
 
+def check_codebook(config: PretrainConfig, codebook: int) -> None:
+    """Refuse a generator for another number of units than the tokenizer gives.
+
+    Raises:
+        ConfigError: with the key to set.
+    """
+    if config.generator.codebook != codebook:
+        raise ConfigError(
+            f"generator.codebook is {config.generator.codebook}, the tokenizer has {codebook} units",
+            path=config.beats.weights,
+            cure=f"set generator.codebook={codebook}",
+        )
+
+
 class Gathered(NamedTuple):
     """Who hears what."""
 
@@ -107,32 +129,46 @@ class Gathered(NamedTuple):
 def gather(config: PretrainConfig, work: Path) -> Gathered:
     """The corpora of encoder, generator and judges.
 
-    The encoder hears all simulated classes, and all the real events there are: it needs them. The judges
+    The encoder hears all simulated classes, and all the real events there are: it needs them. One that is
+    given (``beats.weights``) hears nothing. The judges
     hear simulated sources of their own and every second real subject; Resp-MLLM and flow decoder are never
     trained on those.
     """
-    encoder = encoder_corpora(config, work)
+    given = config.beats.weights is not None
+    encoder = [] if given else encoder_corpora(config, work)
     generator = [_simulated(config, work / "sim", config.events, config.classes, 0)]
     judges = [_simulated(config, work / "sim-judge", config.judge_events, config.classes, 1)]
-    for real in encoder[1:]:
+    for real in real_corpora(config, work) if given else encoder[1:]:
         half = set(real.subjects[::2])
         generator.append(real)
         judges.append(Corpus(real.folder, [clip for clip in real.clips if clip.subject_id in half]))
     return Gathered(encoder, generator, join(judges, work))
 
 
-def encoder_corpora(config: PretrainConfig, work: Path) -> list[Corpus]:
+def encoder_corpora(config: HeardConfig, work: Path) -> list[Corpus]:
     """What the encoder hears: simulated events of all classes, then the real ones."""
-    corpora = [_simulated(config, work / "sim-encoder", config.encoder_events, SIMULATED, 2)]
+    simulated = _simulated(config, work / "sim-encoder", config.encoder_events, SIMULATED, 2)
+    return [simulated, *real_corpora(config, work)]
+
+
+def real_corpora(config: HeardConfig, work: Path) -> list[Corpus]:
+    """The real events, one corpus, or none without ``root``."""
+    if config.root is None:
+        return []
+    real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
+    return [with_held_out(real, config.held_out, config.seed)]
+
+
+def window_corpora(config: HeardConfig, corpora: Sequence[Corpus], work: Path) -> list[Corpus]:
+    """The same simulated clips and, for the real events, all recordings of their subjects, in whole windows."""
+    found = [corpora[0]]
     if config.root is not None:
-        real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
-        corpora.append(with_held_out(real, config.held_out, config.seed))
-    return corpora
+        recordings = pretrain_corpus(config.root, work / f"{REAL}-recordings", clip="recording")
+        found.append(with_held_out(recordings, config.held_out, config.seed))
+    return [windows(corpus, config.seconds) for corpus in found]
 
 
-def _simulated(
-    config: PretrainConfig, folder: Path, count: int, classes: Sequence[str], offset: int
-) -> Corpus:
+def _simulated(config: HeardConfig, folder: Path, count: int, classes: Sequence[str], offset: int) -> Corpus:
     corpus = simulate_events(
         count, config.seed + offset, folder, classes=classes, seconds=config.seconds, workers=config.workers
     )

@@ -16,7 +16,7 @@ from beats.config import (
     UnitStageConfig,
 )
 from beats.encoder import BeatsEncoder
-from beats.frames import FrameClips
+from beats.frames import FrameClips, windows
 from beats.label import fit_kmeans
 from beats.stages import Trained, train_masked, train_tagged, train_tokenizer
 from beats.tags import TaggedClips
@@ -26,6 +26,7 @@ from training.config import Strict, dump_config, expand, weights_path
 from training.errors import DataError, RunError
 from training.files import new_folder, write_json
 from training.fit import meet
+from training.progress import console
 
 HEARD = ("pretrain", "train", "select")  # splits; plan and test are never heard
 
@@ -103,7 +104,17 @@ def open_corpora(folders: Sequence[str]) -> list[Corpus]:
 
 
 def _frames(folders: Sequence[str], config: StageConfig) -> FrameClips:
-    return FrameClips(open_corpora(folders), config.seconds, config.memory_gb)
+    """Whole windows of the clips."""
+    corpora = open_corpora(folders)
+    whole = [windows(corpus, config.seconds) for corpus in corpora]
+    short = sum(clip.seconds < config.seconds - 1e-6 for corpus in corpora for clip in corpus.clips)
+    if short:
+        console.print(f"{short} clips shorter than {config.seconds:g} s are left out")
+    if not any(len(corpus) for corpus in whole):
+        raise DataError(
+            f"no clip of {config.seconds:g} s", cure="shorten `seconds`, or build corpora of whole recordings"
+        )
+    return FrameClips(whole, config.seconds, config.memory_gb)
 
 
 def _refuse(out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,13 +26,13 @@ from beats.config import (
 )
 from beats.distil import UnitDistiller
 from beats.encoder import BeatsEncoder
-from beats.frames import FrameRows
+from beats.frames import FrameClips, FrameRows, raw_frames
 from beats.label import UnitCollate, fit_kmeans, fit_residual
 from beats.masked import MaskedPredictor
-from beats.probe import FEATURES, probe
+from beats.probe import probe
 from beats.probe_data import ProbeSet
 from beats.random_units import RandomUnits
-from beats.stages import Trained, train_masked, train_tagged, train_tokenizer
+from beats.stages import train_masked, train_tagged, train_tokenizer
 from beats.tagger import EventTagger
 from beats.tags import TagCollate, TaggedClips
 from beats.tokenizer import BeatsTokenizer, Quantizer
@@ -59,21 +59,23 @@ def _published(stem: Stem) -> tuple[Stage, ...]:
 
 
 RECIPES: dict[str, tuple[Stage, ...]] = {
+    "untrained, conv stem": (),
     "events, conv stem": (Stage("tagged", "conv", 1.0),),
     "events, patch stem": (Stage("tagged", "patch", 1.0),),
     "events, distilled": (Stage("tagged", "conv", 0.7), Stage("tokenizer", "conv", 0.3)),
     "masked, patch stem": _published("patch"),
     "masked, conv stem": _published("conv"),
 }
+CODE = 64  # width of a distilled code
 DISTIL = DistilConfig(layers=1, patience=20)  # short trainings: idle codes are replaced soon
-LARGER = "events, conv stem"  # the recipe whose units also come larger and residual
+FIRST = "events, conv stem"  # sets the compute; its units also come larger and residual
 
 
 class RecipeConfig(Strict):
     """What all recipes share.
 
     Attributes:
-        steps: of the first recipe; its compute is what every recipe may spend.
+        steps: of the recipe ``FIRST``; its compute is what every recipe may spend.
         batch_size: clips of a step.
         codebook: units of every tokenizer that is not said to be larger.
         seeds: trainings per recipe.
@@ -89,30 +91,37 @@ class RecipeConfig(Strict):
 
 
 class RecipeRow(Strict):
-    """A recipe's features or units on one suite, one seed."""
+    """What is read from a recipe's clips, on one suite with one seed."""
 
     recipe: str
-    units: str | None  # None: the features
+    read: str  # the control, the features, or which units
     suite: str
     seed: int
     chance: float
     balanced_accuracy: float
     auroc: float
-    kept: float | None = None
     perplexity: list[float] = []
     dead: list[int] = []
 
 
+class Heard(NamedTuple):
+    """What recipes hear: events with their tags, and whole windows of the same subjects."""
+
+    tagged: TaggedClips
+    whole: FrameClips
+
+
 def train_recipe(
-    stages: Sequence[Stage], data: TaggedClips, budget: float, config: RecipeConfig, seed: int, work: Path
+    name: str, heard: Heard, config: RecipeConfig, seed: int, work: Path
 ) -> tuple[BeatsEncoder, BeatsTokenizer | None, list[dict[str, Any]]]:
     """Train the stages of a recipe one on another.
 
+    A tokenizer is distilled from the encoder before it, and tells the masked prediction after it what to
+    predict; computing those units is paid for too.
+
     Args:
-        stages: in order; a tokenizer is distilled from the encoder before it, and tells the masked
-            prediction after it what to predict.
-        data: clips and tags.
-        budget: floating-point operations of all stages together.
+        name: of :data:`RECIPES`.
+        heard: clips.
         config: batch size and rates.
         seed: of the training.
         work: folder for checkpoints.
@@ -120,11 +129,16 @@ def train_recipe(
     Returns:
         the last encoder, the last tokenizer if there is one, and each stage's report.
     """
-    encoder: BeatsEncoder | None = None
+    budget = config.steps * step_flops(RECIPES[FIRST][0], heard, config)
+    seed_all(derive(seed, "compare", name))
+    encoder = BeatsEncoder(beats_config("tiny", "conv")).eval()
     tokenizer: BeatsTokenizer | None = None
     reports = []
-    for stage in stages:
-        steps = max(1, round(stage.share * budget / step_flops(stage, data, config)))
+    for stage in RECIPES[name]:
+        left = stage.share * budget
+        if stage.kind == "masked" and tokenizer is not None:
+            left -= labelling_flops(tokenizer, heard)
+        steps = max(1, round(left / step_flops(stage, heard, config)))
         fit = FitConfig(
             steps=steps,
             batch_size=config.batch_size,
@@ -132,53 +146,61 @@ def train_recipe(
             eval_every=max(1, steps // 5),
         )
         common: dict[str, Any] = {"stem": stage.stem, "seed": seed, "fit": fit}
-        trained: Trained
-        if stage.kind == "tagged":
-            trained = train_tagged(data, TaggedStageConfig(**common), work / "fit")
-            encoder = trained.network
+        if stage.kind == "tokenizer":
+            settings = TokenizerStageConfig(
+                **common, teacher="", codebook=config.codebook, code_dim=CODE, distil=DISTIL
+            )
+            trained = train_tokenizer(heard.whole, encoder, settings, work / "fit")
+            tokenizer = trained.network
         elif stage.kind == "masked":
             masked = MaskedStageConfig(**common, random=RandomUnitsConfig(codebook=config.codebook))
-            trained = train_masked(data, masked, work / "fit", tokenizer=tokenizer)
+            trained = train_masked(heard.whole, masked, work / "fit", tokenizer=tokenizer)
             encoder = trained.network
         else:
-            assert encoder is not None
-            settings = TokenizerStageConfig(
-                **common, teacher="", codebook=config.codebook, code_dim=64, distil=DISTIL
-            )
-            trained = train_tokenizer(data, encoder, settings, work / "fit")
-            tokenizer = trained.network
-        reports.append({"kind": stage.kind, "stem": stage.stem, **trained.report})
-    assert encoder is not None
+            trained = train_tagged(heard.tagged, TaggedStageConfig(**common), work / "fit")
+            encoder = trained.network
+        reports.append({"kind": stage.kind, "operations": stage.share * budget, **trained.report})
     return encoder, tokenizer, reports
 
 
-def step_flops(stage: Stage, data: TaggedClips, config: RecipeConfig) -> int:
+def step_flops(stage: Stage, heard: Heard, config: RecipeConfig) -> int:
     """Floating-point operations of one step's matrix products and convolutions, there and back."""
     settings = StageConfig(stem=stage.stem)
     encoder = BeatsEncoder(beats_config(settings.size, stage.stem))
-    rows = np.arange(config.batch_size) % len(data)
+    rows = np.arange(config.batch_size)
     model: EventTagger | MaskedPredictor | UnitDistiller
     batch: dict[str, torch.Tensor]
     if stage.kind == "tagged":
+        data = heard.tagged
         model = EventTagger(encoder, torch.ones(data.tags.shape[-1]))
-        part = FrameRows(data, rows, data.tags, train=False)
-        batch = TagCollate(settings.shortest_columns)([part[i] for i in range(len(rows))])
+        part = FrameRows(data, rows % len(data), data.tags, train=False)
+        batch = TagCollate(settings.shortest_columns, change=False)([part[i] for i in range(len(part))])
     else:
-        part = FrameRows(data, rows, train=False)
-        batch = UnitCollate(settings.shortest_columns)([part[i] for i in range(len(rows))])
+        part = FrameRows(heard.whole, rows % len(heard.whole), train=False)
+        batch = UnitCollate(settings.shortest_columns, change=False)([part[i] for i in range(len(part))])
         if stage.kind == "masked":
             model = MaskedPredictor(encoder, config.codebook, MaskedStageConfig().masked)
             random = RandomUnits(RandomUnitsConfig(codebook=config.codebook))
             batch["units"] = random.units_of_frames(**batch)
         else:
-            quantizer = Quantizer(QuantizerConfig(codebook=config.codebook, dim=encoder.width, code_dim=64))
-            teacher = BeatsEncoder(encoder.config)
-            model = UnitDistiller(teacher, BeatsTokenizer(encoder, quantizer), DISTIL)
+            sizes = QuantizerConfig(codebook=config.codebook, dim=encoder.width, code_dim=CODE)
+            tokenizer = BeatsTokenizer(encoder, Quantizer(sizes))
+            model = UnitDistiller(BeatsEncoder(encoder.config), tokenizer, DISTIL)
+    # In eval mode, or the first codes' k-means would be counted as if every step had it.
+    model.eval()
     frozen = 0
     if isinstance(model, UnitDistiller):
-        frozen = _flops(lambda: model.teacher.encode_frames(**batch))
+        teacher = model.teacher
+        frozen = _flops(lambda: teacher.encode_frames(**batch))
     # The way back costs twice the way there, but for the teacher, which has none.
     return 3 * _flops(lambda: model(**batch)) - 2 * frozen
+
+
+def labelling_flops(tokenizer: BeatsTokenizer, heard: Heard) -> int:
+    """Operations of computing the units of all clips."""
+    frames = raw_frames([heard.whole[0]])
+    counts = torch.tensor([heard.whole.length])
+    return len(heard.whole) * _flops(lambda: tokenizer.encoder.encode_frames(frames, counts))
 
 
 def _flops(forward: Callable[[], Any]) -> int:
@@ -189,28 +211,20 @@ def _flops(forward: Callable[[], Any]) -> int:
 
 
 def compare_recipe(
-    name: str,
-    data: TaggedClips,
-    sets: Sequence[ProbeSet],
-    config: RecipeConfig,
-    seed: int,
-    work: Path,
+    name: str, heard: Heard, sets: Sequence[ProbeSet], config: RecipeConfig, seed: int, work: Path
 ) -> dict[str, Any]:
     """Train one recipe with one seed and probe what it gave.
 
     Returns:
-        ``rows`` (:class:`RecipeRow` as mappings), ``stages`` (reports) and ``budget`` (operations).
+        ``rows`` (:class:`RecipeRow` as mappings) and ``stages`` (reports).
     """
-    seed_all(derive(seed, "compare", name))
-    first = next(iter(RECIPES.values()))[0]
-    budget = config.steps * step_flops(first, data, config)
-    encoder, tokenizer, reports = train_recipe(RECIPES[name], data, budget, config, seed, work)
+    encoder, tokenizer, reports = train_recipe(name, heard, config, seed, work)
+    data = heard.tagged
     quantizers: dict[str, nn.Module] = {}
-    for codebook in (config.codebook, *((4 * config.codebook,) if name == LARGER else ())):
-        quantizers[f"k-means {codebook}"] = fit_kmeans(encoder, data, UnitFitConfig(codebook=codebook), seed)[
-            0
-        ]
-    if name == LARGER:
+    for codebook in (config.codebook, *((4 * config.codebook,) if name == FIRST else ())):
+        fitted, _ = fit_kmeans(encoder, data, UnitFitConfig(codebook=codebook), seed)
+        quantizers[f"k-means {codebook}"] = fitted
+    if name == FIRST:
         quantizers[f"residual 2 x {config.codebook}"] = fit_residual(
             encoder, data, UnitFitConfig(codebook=config.codebook), seed, depth=2
         )
@@ -219,20 +233,15 @@ def compare_recipe(
     rows = [
         RecipeRow(
             recipe=name,
-            units=None if row.representation == FEATURES else row.representation,
+            read=row.representation,
             suite=row.suite,
             seed=seed,
             chance=row.chance,
             balanced_accuracy=row.balanced_accuracy.mean,
             auroc=row.auroc.mean,
-            kept=row.kept,
             perplexity=[book.perplexity for book in row.codebooks],
             dead=[book.dead for book in row.codebooks],
         )
-        for row in probe(sets, encoder, quantizers, seeds=1, control=False)
+        for row in probe(sets, encoder, quantizers, seeds=1, control=not RECIPES[name])
     ]
-    return {
-        "budget": budget,
-        "stages": reports,
-        "rows": [row.model_dump(mode="json") for row in rows],
-    }
+    return {"stages": reports, "rows": [row.model_dump(mode="json") for row in rows]}

@@ -116,7 +116,9 @@ class StageConfig(Strict):
         shortest_columns: a training batch is cropped to a random length from here to the whole clip.
         held_out: share of the sources (or subjects of a large source) kept for validation, unless the
             corpora have clips of split ``select``: then it is those.
-        memory_gb: filterbank frames of all clips are kept in memory up to this size.
+        augment: training clips come from another random recorder each; targets stay.
+        memory_gb: filterbank frames of all clips are kept in memory up to this size, by each process.
+        fit: optimisation; its seed follows from ``seed``.
     """
 
     size: Literal["tiny", "base"] = "tiny"
@@ -124,6 +126,7 @@ class StageConfig(Strict):
     seconds: float = Field(default=4.0, ge=0.2)
     shortest_columns: int = Field(default=12, gt=0)
     held_out: float = Field(default=0.12, gt=0, lt=1)
+    augment: bool = True
     memory_gb: float = Field(default=8.0, ge=0)
     seed: int = Field(default=0, ge=0)
     fit: FitConfig = FitConfig(steps=1500, batch_size=32, learning_rate=1e-3, eval_every=250)
@@ -146,8 +149,15 @@ class UnitFitConfig(Strict):
 
 
 class BeatsPretrainConfig(TaggedStageConfig):
-    """Event-tag supervision of the encoder, and its units."""
+    """Event-tag supervision of the encoder, and its units; or finished weights of both.
 
+    Attributes:
+        weights: a folder of encoder and tokenizer, a shipped set, or a published tokenizer file. It is taken
+            as it is: nothing is trained then, and the other keys say nothing. May hold ``${NAME}``.
+        units: that are fitted to the trained encoder.
+    """
+
+    weights: str | None = None
     units: UnitFitConfig = UnitFitConfig()
 
 

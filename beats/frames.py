@@ -20,6 +20,31 @@ from training.progress import track
 from training.seeds import derive
 
 BATCH = 32
+SILENT = -8.0  # log power of a filterbank bin above a recorder's bandwidth
+
+
+def windows(corpus: Corpus, seconds: float) -> Corpus:
+    """Every whole window of ``seconds`` s of every clip, without labels; what is shorter is left out.
+
+    For masked prediction: in a looped clip a hidden sound is heard again one loop later.
+    """
+    found = []
+    for clip in corpus.clips:
+        for number in range(int(clip.seconds / seconds + 1e-6)):
+            start = clip.start + number * seconds
+            found.append(
+                clip.model_copy(
+                    update={
+                        "clip_id": f"{clip.clip_id}+{number}",
+                        "start": start,
+                        "end": min(start + seconds, clip.end),
+                        "labels": {},
+                        "multi_labels": {},
+                        "events": [],
+                    }
+                )
+            )
+    return Corpus(corpus.folder, found)
 
 
 class FrameClips:
@@ -33,7 +58,8 @@ class FrameClips:
     Args:
         corpora: whose clips.
         seconds: length that clips are looped or cut to, s.
-        memory_gb: frames are read once and kept up to this size, above it whenever they are asked for.
+        memory_gb: frames are read once and kept up to this size, above it whenever they are asked for;
+            each process keeps its own.
 
     Raises:
         AudioError: a recording cannot be used, named by path.

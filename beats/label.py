@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from beats.augment import augment
 from beats.config import PATCH, UnitFitConfig, UnitsConfig
 from beats.encoder import BeatsEncoder
-from beats.frames import BATCH, FrameClips, Row, features_of, joined, raw_frames
+from beats.frames import BATCH, SILENT, FrameClips, Row, features_of, joined, raw_frames
 from beats.random_units import RandomUnits
 from beats.tokenizer import BeatsTokenizer
 from beats.units import ResidualUnits, UnitTokenizer, fit_residual_units, fit_units, unit_usage
@@ -48,15 +50,19 @@ def _sample(
     """Features ``(N, T, F, D)`` that units are fitted to, and of whom."""
     rng = np.random.default_rng(derive(seed, "units"))
     rows = sorted(rng.permutation(len(data))[: config.clips].tolist())
-    heard = [data.clips[row].subject_id for row in rows]
-    return features_of(encoder, data, rows), Provenance.of(heard, command="train units", seed=seed)
+    heard = {data.clips[row].subject_id for row in rows} | set(encoder.provenance.subjects)
+    notes = {"encoder": encoder.provenance.notes} if encoder.provenance.notes else {}
+    provenance = Provenance.of(heard, command="train units", seed=seed, notes=notes)
+    return features_of(encoder, data, rows), provenance
 
 
 @torch.inference_mode()
 def label_units(tokenizer: BeatsTokenizer | RandomUnits, data: FrameClips) -> np.ndarray:
-    """Units ``(N, T, 8)`` int16 of all clips at full length: computed once, not in every step."""
+    """Units ``(N, T, 8)`` int32 of all clips at full length: computed once, not in every step."""
     found = []
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Before the Trainer gives each process its device.
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device(f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
     tokenizer = tokenizer.to(device).eval()
     for first in range(0, len(data), BATCH):
         frames = raw_frames([data[row] for row in range(first, min(first + BATCH, len(data)))]).to(device)
@@ -65,16 +71,20 @@ def label_units(tokenizer: BeatsTokenizer | RandomUnits, data: FrameClips) -> np
             units = tokenizer.units_of_frames(frames, counts)
         else:
             units = tokenizer.quantizer.units(tokenizer.encoder.encode_frames(frames, counts).features)
-        found.append(units.to(torch.int16).cpu().numpy())
+        found.append(units.to(torch.int32).cpu().numpy())
     tokenizer.to("cpu")
     return np.concatenate(found)
 
 
 class UnitCollate:
-    """Joins rows; in training to one random length, each clip from a random column on."""
+    """Joins rows; in training to one random length, each clip from a random column on, by another device.
 
-    def __init__(self, shortest: int):
+    Units stay those of the clip as it is: they are what the encoder is to hear through any recorder.
+    """
+
+    def __init__(self, shortest: int, change: bool):
         self.shortest = shortest  # columns
+        self.change = change  # the device
 
     def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Keyword arguments of forward: frames, counts, and units where rows have them."""
@@ -86,7 +96,10 @@ class UnitCollate:
             starts = torch.randint(0, whole - columns + 1, (len(rows),)).tolist()
         size = PATCH * columns
         parts = [row[0][PATCH * s : PATCH * s + size] for row, s in zip(rows, starts, strict=True)]
-        batch = {"frames": raw_frames(parts), "counts": torch.full((len(rows),), size)}
+        frames = raw_frames(parts)
+        if rows[0][2] and self.change:
+            frames = augment(frames, SILENT)
+        batch = {"frames": frames, "counts": torch.full((len(rows),), size)}
         if rows[0][1] is not None:
             units = [u[s : s + columns] for u, s in zip(joined(rows), starts, strict=True)]
             batch["units"] = torch.stack(units).long()

@@ -67,7 +67,7 @@ def train_tagged(
     seed_all(derive(config.seed, "encoder", config.stem))
     encoder = BeatsEncoder(beats_config(config.size, config.stem))
     tagger = EventTagger(encoder, positive_weight(targets))
-    collate = TagCollate(config.shortest_columns)
+    collate = TagCollate(config.shortest_columns, config.augment)
     report = _fit(
         tagger,
         data,
@@ -81,6 +81,7 @@ def train_tagged(
         description=f"tagged encoder ({config.stem} stem)",
     )
     shown = FrameRows(data, valid, data.tags, train=False)
+    report |= {"stem": config.stem}
     report |= tag_scores(tagger, shown, collate, config.fit.batch_size)
     encoder.provenance = _provenance("train tagged", config, data.clips)
     return Trained(encoder.eval(), report)
@@ -121,10 +122,10 @@ def train_masked(
         work,
         resume,
         built_on=taught,
-        collate=UnitCollate(config.shortest_columns),
+        collate=UnitCollate(config.shortest_columns, config.augment),
         description=f"masked encoder ({config.stem} stem)",
     )
-    report["units"] = usage(units, codebook)
+    report |= {"stem": config.stem, "units": usage(units, codebook)}
     encoder.provenance = _provenance("train masked", config, data.clips, taught)
     return Trained(encoder.eval(), report)
 
@@ -165,10 +166,11 @@ def train_tokenizer(
         work,
         resume,
         built_on=[teacher],
-        collate=UnitCollate(config.shortest_columns),
+        collate=UnitCollate(config.shortest_columns, config.augment),
         description=f"tokenizer ({encoder.config.stem} stem)",
     )
-    report["units"] = usage(label_units(tokenizer, data), config.codebook)
+    found = usage(label_units(tokenizer, data), config.codebook)
+    report |= {"stem": encoder.config.stem, "units": found}
     for part in (encoder, quantizer):
         part.provenance = _provenance("train tokenizer", config, data.clips, [teacher])
     return Trained(tokenizer.eval(), report)
@@ -182,15 +184,20 @@ def _fit(
     work: Path,
     resume: bool,
     built_on: Sequence[Model] = (),
+    weights: np.ndarray | None = None,
     **how: Any,
 ) -> dict[str, Any]:
-    """Train on what is not held out, and report steps, minutes, clips and the best metric."""
+    """Train on what is not held out, and report steps, minutes, clips and the best metric.
+
+    Without weights every corpus is drawn from equally often.
+    """
     train, valid = held_out(data.clips, config.held_out, config.seed)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     start = time.monotonic()
     result = fit(
         model,
         FrameRows(data, train, targets, train=True),
+        weights=_evenly([data.corpus[row] for row in train]) if weights is None else weights,
         config=config.fit.model_copy(update={"seed": derive(config.seed, "encoder fit")}),
         out=work,
         valid=FrameRows(data, valid, targets, train=False),
@@ -205,7 +212,6 @@ def _fit(
         **how,
     )
     return {
-        "stem": config.stem,
         "parameters": parameters,
         "steps": result.steps,
         "best_step": result.best_step,
@@ -224,9 +230,18 @@ def _provenance(
     Held-out clips choose the weights, so they count.
     """
     subjects = {clip.subject_id for clip in clips}
+    notes = {}
     for model in taught:
         subjects |= set(model.provenance.subjects)
-    return Provenance.of(subjects, command=command, seed=config.seed)
+        notes[type(model).__name__] = {"digest": weights_digest(model), **model.provenance.notes}
+    return Provenance.of(
+        subjects, command=command, seed=config.seed, notes={"taught_by": notes} if notes else {}
+    )
+
+
+def _evenly(corpora: Sequence[str]) -> np.ndarray:
+    """Sampling weights: every corpus equally often."""
+    return np.array([1 / corpora.count(name) for name in corpora])
 
 
 def _balance(targets: np.ndarray, corpora: Sequence[str]) -> np.ndarray:

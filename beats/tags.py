@@ -11,14 +11,13 @@ from torch import Tensor
 from beats.augment import augment
 from beats.config import BINS, PATCH, TAGS
 from beats.fbank import SHIFT
-from beats.frames import FrameClips, Row, joined, raw_frames
+from beats.frames import SILENT, FrameClips, Row, joined, raw_frames
 from resp229k.audio import RATE, Preprocess
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 
 ABSENT, PRESENT, SOMEWHERE, UNKNOWN = 0, 1, 2, 3
 WHOLE = 0.9  # share of a clip from which on an event says that it is there, not where
-SILENT = -8.0  # log power of a filterbank bin above a recorder's bandwidth
 
 
 def clip_tags(clip: Clip, samples: int, how: Preprocess) -> np.ndarray:
@@ -76,10 +75,11 @@ def named(corpus: Corpus) -> set[str]:
 
 
 class TagCollate:
-    """Joins rows; training batches get one random length, crops of it, and another device each."""
+    """Joins rows; training batches get one random length, crops of it, and another device for each clip."""
 
-    def __init__(self, shortest: int):
+    def __init__(self, shortest: int, change: bool):
         self.shortest = shortest  # columns
+        self.change = change  # the device
 
     def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Keyword arguments of the tagger's forward."""
@@ -91,7 +91,8 @@ class TagCollate:
             starts = torch.randint(0, frames.shape[1] - PATCH * columns + 1, (len(rows),)).tolist()
             frames = torch.stack([x[s : s + PATCH * columns] for x, s in zip(frames, starts, strict=True)])
             tags = torch.stack([x[s : s + PATCH * columns] for x, s in zip(tags, starts, strict=True)])
-            frames = augment(frames, SILENT)
+            if self.change:
+                frames = augment(frames, SILENT)
         size = PATCH * columns
         return {
             "frames": frames[:, :size].reshape(len(rows), size, BINS),

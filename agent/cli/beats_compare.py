@@ -13,10 +13,11 @@ from agent.cli.options import Markdown, Override, check_folder, out, print_rows
 def compare(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for table, figures and plot.")],
     recipe: Annotated[
-        list[str] | None, typer.Option(help="One recipe, repeatable; all by default (see the table).")
+        list[str] | None,
+        typer.Option(help="One recipe, repeatable, e.g. 'events, conv stem'; all by default."),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Steps of the first recipe; every recipe gets its compute.")
+        int, typer.Option(min=1, help="Steps of 'events, conv stem'; every recipe gets their compute.")
     ] = 1200,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per recipe.")] = 3,
     work: Annotated[
@@ -27,8 +28,9 @@ def compare(
 ) -> None:
     """Train recipes of encoder and units at equal compute, probe each, print the table.
 
-    The clips are those of the shipped weights (preset `tiny`; `-o` changes its keys). Compute is counted in
-    floating-point operations of all of a recipe's trainings. Probes are on subjects that no recipe heard.
+    The subjects are those that the shipped weights heard; `-o` changes `root`, `encoder_events`, `seconds`,
+    `held_out` or `seed` of their clips. Compute is counted in floating-point operations of all of a recipe's
+    trainings. Probes are on subjects that no recipe heard.
 
     **Examples**
 
@@ -36,10 +38,10 @@ def compare(
 
         resp-agent beats compare --steps 20 --seeds 1 -o root=null -o encoder_events=300 --out runs/try
     """
-    from agent.config_pretrain import PretrainConfig
+    from agent.config_pretrain import HeardConfig
     from training.config import load_config
 
-    data = load_config(PretrainConfig, "tiny", override or [])
+    data = load_config(HeardConfig, None, override or [])
     check_folder(out_folder)
     from agent.compare_beats import compare_beats, table
     from beats.compare import RECIPES, RecipeConfig

@@ -7,20 +7,42 @@ import sys
 from pathlib import Path
 
 import pytest
-from agent_fakes import config
+from agent_fakes import FakeRooms, config
 
 from agent.child import run_command
 from agent.config import LoopConfig
+from agent.config_pretrain import PretrainConfig
 from agent.encoder import encoder_name
-from training.config import load_config, weights_path
+from agent.loop import check_weights
+from agent.work import Work
+from beats.config import MaskedStageConfig, TokenizerStageConfig
+from diagnoser.config import DiagnoserTrainConfig
+from training.config import Strict, load_config, presets, weights_path
 from training.errors import CheckpointError, ConfigError, RunError
+from training.run import open_run
 
 LOOPS = ("quickstart", "small-spr2icbhi", "small-icbhi2spr", "ci-gate", "ci-simulator")
+TRAININGS = {
+    "diagnoser-small": DiagnoserTrainConfig,
+    "masked-base": MaskedStageConfig,
+    "tiny": PretrainConfig,
+    "tokenizer-base": TokenizerStageConfig,
+}
 
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_presets_are_valid_and_named_after_themselves(name: str) -> None:
     assert load_config(LoopConfig, name).name == name
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_presets_of_trainings_are_valid(name: str) -> None:
+    kind: type[Strict] = TRAININGS[name]
+    assert getattr(load_config(kind, name), "size", "base") == "base"
+
+
+def test_no_preset_is_forgotten_here() -> None:
+    assert sorted([*LOOPS, *TRAININGS]) == presets()
 
 
 @pytest.mark.parametrize(
@@ -77,3 +99,23 @@ def test_own_weights_go_by_a_path_that_the_child_finds(
     assert name(beats={"weights": "b.pt"}) == f"{tmp_path}/b.pt"
     with pytest.raises(CheckpointError, match=r"c\.pt: no such weights → put them there"):
         name(beats={"weights": "c.pt"})
+    monkeypatch.setenv("MY_WEIGHTS", ".")  # the child, in its own folder, would look elsewhere
+    assert name(weights="${MY_WEIGHTS}/w") == f"{tmp_path}/w/beats"
+    assert name(beats={"weights": "${MY_WEIGHTS}/b.pt"}) == f"{tmp_path}/b.pt"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"), [({}, "tiny"), ({"beats": {"weights": "b.pt"}}, "tiny and b.pt")]
+)
+def test_other_weights_name_all_that_may_have_changed(
+    tmp_path: Path, values: dict[str, object], named: str
+) -> None:
+    rooms = FakeRooms(tmp_path)
+    settings = config(weights="tiny", **values)
+    with open_run(tmp_path / "run", settings) as opened:
+        work = Work(opened, settings, rooms)  # type: ignore[arg-type]
+        check_weights(work)
+        check_weights(work)
+        rooms.weights_digest = lambda: "others"  # type: ignore[method-assign]
+        with pytest.raises(RunError, match=f"other weights → put the old {named} back, or"):
+            check_weights(work)

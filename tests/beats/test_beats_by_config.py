@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ from resp229k.corpus import Corpus
 from resp229k.simulate import SimulateConfig, simulate_corpus
 from training.config import validate
 from training.errors import CheckpointError, DataError
-from training.files import file_digest, read_json
-from training.model import Provenance
+from training.files import digest, file_digest, read_json
+from training.model import Model, Provenance
 
 CODES = {"quant_n": 40, "quant_dim": 12}
 TUNED = {"finetuned_model": True, "predictor_class": 11}
@@ -110,6 +111,29 @@ def test_a_tokenizer_file_and_its_folders_are_one_encoder(home: Path) -> None:
     found = {weights_digest(beats.load_encoder(home / name)) for name in ("tokenizer.pt", "both", "alone")}
     assert len(found) == 1
     assert found != {weights_digest(beats.load_encoder(home / "encoder.pt"))}
+
+
+class Numbers(Model):
+    """A network of one vector and one number."""
+
+    config_class = UnitsConfig
+
+    def __init__(self, config: UnitsConfig):
+        super().__init__(config)
+        self.register_buffer("vector", torch.tensor([1.0, -2.5, 0.3]))
+        self.register_buffer("number", torch.tensor(0.7))
+
+
+def test_a_digest_is_over_the_bytes_of_every_kind_of_tensor() -> None:
+    model = Numbers(UnitsConfig())
+    sha = hashlib.sha256(digest(model.config.model_dump(mode="json")).encode())
+    for name, values in (("number", np.float32(0.7)), ("vector", np.array([1.0, -2.5, 0.3], np.float32))):
+        sha.update(name.encode() + values.tobytes())
+    assert weights_digest(model) == sha.hexdigest()
+    half = weights_digest(model.bfloat16())
+    assert half == weights_digest(Numbers(UnitsConfig()).bfloat16()) != sha.hexdigest()
+    model.number.copy_(0.8)
+    assert weights_digest(model) != half
 
 
 def build(home: Path, folder: Path, name: str, *, units: bool) -> FeatureStore:

@@ -191,6 +191,41 @@ def test_padding_never_counts(stem):
         assert torch.equal(a, b)
 
 
+def test_the_teacher_is_centred_by_the_first_batch():
+    network = distiller().train()
+    frames, _ = noise(2, 5)
+    frames[1] += 3 * DEVIATION  # clips that differ in their mean
+    counts = torch.tensor([53, 80])
+    with torch.no_grad():
+        alone = [
+            network.teacher.encode_frames(frames[[i], :real], torch.tensor([real])).features.flatten(0, 2)
+            for i, real in ((0, 48), (1, 80))
+        ]
+    assert not network.centre.any()
+    network(frames, counts)
+    centre = network.centre.clone()
+    torch.testing.assert_close(centre, torch.cat(alone).mean(0), atol=1e-5, rtol=0)
+    network(frames.flip(0)[:, :64], torch.tensor([64, 16]))
+    assert torch.equal(network.centre, centre)
+
+    network.eval()
+    with torch.no_grad():
+        out = network(frames[1:], counts[1:])
+        vectors = network.quantizer.project(
+            network.tokenizer.encoder.encode_frames(frames[1:], counts[1:])[0]
+        )
+        codes = network.quantizer.codes[nearest(vectors.flatten(0, -2), network.quantizer.codes)]
+        estimate = network.leave(network.estimator(network.enter(codes[None]), None))[0]
+    commitment = (codes - vectors.flatten(0, -2)).square().sum(-1).mean()
+
+    def loss(target: torch.Tensor) -> float:
+        lengths = estimate.square().sum(-1).sqrt() * target.square().sum(-1).sqrt()
+        return (commitment - ((estimate * target).sum(-1) / lengths).mean()).item()
+
+    assert out.loss.item() == pytest.approx(loss(alone[1] - centre), abs=1e-5)
+    assert abs(out.loss.item() - loss(alone[1])) > 0.01
+
+
 def test_codes_move_in_training_alone():
     network = distiller().eval()
     frames, counts = noise(2, 4)

@@ -14,7 +14,17 @@ from beats.config import QuantizerConfig, UnitsConfig, beats_config
 from beats.encoder import BeatsEncoder, BeatsOutput
 from beats.fbank import DEVIATION, MEAN
 from beats.probe import FEATURES, LOG_MEL, UNITS, bag_of_units, probe, report_of, represent
-from beats.probe_data import ALL, SIMULATED, SUITES, ProbeSet, check_suites, load_set, load_sets, spread_out
+from beats.probe_data import (
+    ALL,
+    SIMULATED,
+    SUITES,
+    Fold,
+    ProbeSet,
+    check_suites,
+    load_set,
+    load_sets,
+    spread_out,
+)
 from beats.probe_fit import Judged, classify, drawn, judge
 from beats.probe_plot import plot_probes
 from beats.tokenizer import BeatsTokenizer, Quantizer
@@ -190,6 +200,24 @@ def test_labels_of_test_clips_change_nothing_that_is_fitted(crossed):
         np.testing.assert_array_equal(classify(x, data.labels, fold, K), classify(x, shuffled, fold, K))
         shuffled = rng.permutation(data.labels)  # those of training clips do
         assert (classify(x, data.labels, fold, K) != classify(x, shuffled, fold, K)).any()
+
+
+def test_the_last_fit_is_the_one_that_was_chosen(monkeypatch):
+    """Fits that stop early depend on where they start: on the same clips it gives what was judged."""
+    monkeypatch.setattr(probe_fit, "STEPS", 2)
+    monkeypatch.setattr(probe_fit, "GRID", (1e-3, 1e-2, 1e-1, 1.0))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(K, size=200)
+    x = rng.standard_normal((200, 20)).astype(np.float32)
+    x[:, 0] += 2 * labels
+    train, test = np.arange(100), np.arange(100, 200)
+    given = classify(x, labels, Fold(train, [(train, test)], test), K)
+    losses = [
+        probe_fit._balanced_loss(labels[test], one)
+        for one in probe_fit._path(x, labels, train, test, K, probe_fit.GRID)
+    ]
+    assert np.argmin(losses) > 0
+    assert probe_fit._balanced_loss(labels[test], given) == min(losses)
 
 
 def test_interval_is_over_subjects():

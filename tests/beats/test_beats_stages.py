@@ -8,7 +8,7 @@ import torch
 
 import beats
 from beats import commands
-from beats.compare import RECIPES, RecipeConfig, Stage, compare_recipe, step_flops
+from beats.compare import FIRST, RECIPES, Heard, RecipeConfig, Stage, compare_recipe, step_flops
 from beats.config import (
     DistilConfig,
     MaskedStageConfig,
@@ -21,6 +21,7 @@ from beats.config import (
 from beats.encoder import BeatsEncoder
 from beats.frames import FrameClips, raw_frames
 from beats.label import UnitCollate, label_units
+from beats.probe import FEATURES, LOG_MEL
 from beats.probe_data import ProbeSet
 from beats.random_units import RandomUnits
 from beats.stages import train_tokenizer
@@ -76,13 +77,13 @@ def test_units_are_cropped_with_their_frames(corpus: Corpus) -> None:
     places = np.arange(48).reshape(1, 6, 8).repeat(4, 0)
     frames = np.arange(98, dtype=np.float16)[None, :, None].repeat(128, 2).repeat(4, 0)
     for _ in range(20):
-        batch = UnitCollate(3)([(frames[i], places[i], True) for i in range(4)])
+        batch = UnitCollate(3, change=False)([(frames[i], places[i], True) for i in range(4)])
         columns = batch["units"].shape[1]
         assert 3 <= columns <= 6
         assert batch["frames"].shape[1] == 16 * columns == int(batch["counts"][0])
         first = (batch["frames"][:, 0, 0] - raw_frames([frames[0]])[0, 0, 0]) / 6.55582
         torch.testing.assert_close(first, 2.0 * batch["units"][:, 0, 0].float(), atol=0.01, rtol=0)
-    whole = UnitCollate(3)([(frames[0], places[0], False)])
+    whole = UnitCollate(3, change=True)([(frames[0], places[0], False)])
     assert whole["units"].shape == (1, 6, 8)
 
 
@@ -197,22 +198,26 @@ def test_residual_codebooks_come_nearer_than_one() -> None:
 
 
 def test_recipes_spend_what_they_may(corpus: Corpus) -> None:
-    data = TaggedClips([corpus], 1.0)
+    heard = Heard(TaggedClips([corpus], 1.0), FrameClips([corpus], 1.0))
     config = RecipeConfig(batch_size=4, codebook=8)
     for stages in RECIPES.values():
-        assert sum(stage.share for stage in stages) == pytest.approx(1)
-    tagged, masked = (step_flops(Stage(kind, "patch", 1.0), data, config) for kind in ("tagged", "masked"))
+        assert not stages or sum(stage.share for stage in stages) == pytest.approx(1)
+    tagged, masked, distilled = (
+        step_flops(Stage(kind, "patch", 1.0), heard, config) for kind in ("tagged", "masked", "tokenizer")
+    )
     # A quarter of the tokens goes through three layers, all of them through one; what surrounds the layers
     # is paid twice.
     assert 0.6 < masked / tagged < 0.9
-    twice = step_flops(Stage("tagged", "patch", 1.0), data, config.model_copy(update={"batch_size": 8}))
+    # A teacher's forward, a third of a step, and an estimator of one layer on top.
+    assert 1.6 < distilled / tagged < 2.0
+    twice = step_flops(Stage("tagged", "patch", 1.0), heard, config.model_copy(update={"batch_size": 8}))
     assert twice == pytest.approx(2 * tagged, rel=0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_trained_and_probed(name: str, corpus: Corpus, tmp_path: Path) -> None:
-    data = TaggedClips([corpus], 1.0)
+    heard = Heard(TaggedClips([corpus], 1.0), FrameClips([corpus], 1.0))
     config = RecipeConfig(steps=4, batch_size=4, codebook=8)
     labels = np.arange(40) % 2
     frames = np.random.default_rng(0).standard_normal((40, 98, 128)).astype(np.float16)
@@ -223,16 +228,13 @@ def test_a_recipe_is_trained_and_probed(name: str, corpus: Corpus, tmp_path: Pat
             subjects=np.array([f"p{i // 2 % 10}{i % 2}" for i in range(40)]), parts=np.array(["all"] * 40),
         )
     ]  # fmt: skip
-    found = compare_recipe(name, data, sets, config, 0, tmp_path)
-    units = [row["units"] for row in found["rows"]]
-    assert units[0] is None
-    assert "k-means 8" in units
-    assert ("distilled 8" in units) == any(stage.kind == "tokenizer" for stage in RECIPES[name])
-    assert ("residual 2 x 8" in units) == (name == "events, conv stem")
-    features = found["rows"][0]
+    found = compare_recipe(name, heard, sets, config, 0, tmp_path)
+    read = [row["read"] for row in found["rows"]]
+    assert (LOG_MEL in read) == (name == "untrained, conv stem")
+    assert "k-means 8" in read
+    assert ("distilled 8" in read) == any(stage.kind == "tokenizer" for stage in RECIPES[name])
+    assert ("residual 2 x 8" in read) == (name == FIRST)
+    features = found["rows"][read.index(FEATURES)]
     assert features["chance"] == 0.5
     assert features["balanced_accuracy"] > 0.7  # a line in one bin is heard by any encoder
-    for row in found["rows"][1:]:
-        assert row["kept"] == pytest.approx(
-            (row["balanced_accuracy"] - 0.5) / (features["balanced_accuracy"] - 0.5)
-        )
+    assert [stage["kind"] for stage in found["stages"]] == [stage.kind for stage in RECIPES[name]]
