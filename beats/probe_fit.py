@@ -41,16 +41,17 @@ def classify(x: np.ndarray, labels: np.ndarray, fold: Fold, classes: int) -> np.
     losses = np.zeros(len(GRID))
     for fit, score in fold.inner:
         # A path from strong to weak: each fit starts where the one before ended.
-        for index, (_, given) in enumerate(_path(x, labels, fit, score, classes, GRID)):
+        for index, given in enumerate(_path(x, labels, fit, score, classes, GRID)):
             losses[index] += _balanced_loss(labels[score], given)
-    best = GRID[int(losses.argmin())]
-    return next(_path(x, labels, fold.train, fold.test, classes, (best,)))[1]
+    # The same path: a fit that stops early is what it is by where it started.
+    *_, given = _path(x, labels, fold.train, fold.test, classes, GRID[: losses.argmin() + 1])
+    return given
 
 
 def _path(
     x: np.ndarray, labels: np.ndarray, fit: np.ndarray, score: np.ndarray, classes: int, grid: Sequence[float]
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield each strength and the probabilities ``(len(score), classes)`` it gives."""
+) -> Iterator[np.ndarray]:
+    """Yield the probabilities ``(len(score), classes)`` that each strength gives."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -66,7 +67,7 @@ def _path(
             model.set_params(C=strength).fit(seen, labels[fit])
         given = np.zeros((len(score), classes))
         given[:, model.classes_] = model.predict_proba(unseen)
-        yield strength, given
+        yield given
 
 
 def _balanced_loss(labels: np.ndarray, given: np.ndarray) -> float:
