@@ -34,11 +34,11 @@ def encoder_facts(config: LoopConfig, weights: Path) -> EncoderFacts:
 def encoder_name(config: LoopConfig, weights: Path) -> str:
     """How the training config inside the run names the encoder.
 
-    A shipped set and a path with ``${NAME}`` go as they are, so that the run can be moved; any other path
-    is the user's own and goes absolute, because training starts in the run folder.
+    A shipped set and an absolute path with ``${NAME}`` go as they are, so that the run can be moved; any
+    other path is the user's own and goes absolute, because training starts in the run folder.
     """
     own = config.beats.weights
     name, path = (config.weights, weights) if own is None else (own, beats.find(own))
-    as_it_is = path.is_relative_to(PACKAGE_DATA) or "${" in name
+    as_it_is = path.is_relative_to(PACKAGE_DATA) or ("${" in name and path.is_absolute())
     known = name if as_it_is else str(path.resolve())
     return f"{known}/beats" if own is None else known

@@ -38,7 +38,7 @@ def test_presets_are_valid_and_named_after_themselves(name: str) -> None:
 @pytest.mark.parametrize("name", TRAININGS)
 def test_presets_of_trainings_are_valid(name: str) -> None:
     kind: type[Strict] = TRAININGS[name]
-    assert getattr(load_config(kind, name), "size", "base") == "base"
+    load_config(kind, name)
 
 
 def test_no_preset_is_forgotten_here() -> None:
