@@ -75,10 +75,11 @@ def check_weights(work: Work) -> None:
     if not path.is_file():
         write_json(path, wanted)
     elif read_json(path) != wanted:
+        names = [name for name in (work.config.weights, work.config.beats.weights) if name is not None]
         raise RunError(
             "was begun with other weights",
             path=work.run.folder,
-            cure=f"put the old {work.config.weights} back, or choose another --run",
+            cure=f"put the old {' and '.join(names)} back, or choose another --run",
         )
 
 
