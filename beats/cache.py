@@ -78,7 +78,8 @@ def weights_digest(model: Model) -> str:
     sha = hashlib.sha256(digest(model.config.model_dump(mode="json")).encode())
     for name, tensor in sorted(model.state_dict().items()):
         sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As plain bytes: numpy knows no bfloat16. A number alone has to be a vector for that.
+        sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
 
 
