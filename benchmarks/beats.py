@@ -25,12 +25,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 # Python looks in the script's own folder first, where this file would be the package's name.
 sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
 
 from beats.config import ROWS, BeatsConfig, beats_config
-from beats.encoder import BeatsEncoder
+from beats.encoder import BeatsEncoder, grid_shape
 from beats.fbank import fbank, normalise
 from beats.layers import Attention, Layer, position_buckets
 from resp229k.audio import RATE
@@ -89,24 +91,48 @@ def watched(encoder: BeatsEncoder, clock: Clock) -> Iterator[dict[str, float]]:
             hook.remove()
 
 
-def share_of_peak(
-    encoder: BeatsEncoder, wave: Tensor, lengths: Tensor, repeats: int, clock: Clock, size: int
-) -> float:
-    """FLOP per second of the linear layers over that of the best large matmul, measured in turn."""
-    like = next(encoder.parameters())
+@torch.inference_mode(False)  # which the counter does not know
+@torch.no_grad()
+def forward_flop(config: BeatsConfig, samples: int) -> float:
+    """FLOP of the matrix products and convolutions of one clip's forward."""
+    # Attention is counted on every machine when it is written out.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        BeatsEncoder(config).eval().encode(torch.zeros(1, samples), torch.tensor([samples]))
+    return float(counter.get_total_flops())
+
+
+def report_shares(
+    encoder: BeatsEncoder, wave: Tensor, lengths: Tensor, clock: Clock, repeats: int, *, tiny: bool, kind: str
+) -> None:
+    """FLOP per second of linear layers and forward by the best large matmul's; attention's bytes; in turn."""
+    like, config = next(encoder.parameters()), encoder.config
+    size = (256 if tiny else 2048) if like.device.type == "cpu" else (512 if tiny else 8192)
     shapes = [(size, size, size), (2 * size, size, size // 2), (size // 2, size, 2 * size)]
     pairs = [(torch.randn(m, k).to(like), torch.randn(k, n).to(like)) for m, k, n in shapes]
+    products = {str(index): partial(torch.mm, *pair) for index, pair in enumerate(pairs)}
     flop = 2.0 * size**3  # of every shape
+    whole = len(wave) * forward_flop(config, wave.shape[1])
+    # A layer's attention at least writes and reads the gated bias (B, H, N, N), reads q, k and v and writes
+    # their mix (B, N, D): the bytes of one copy of the first and two of the last.
+    tokens = ROWS * grid_shape(wave.shape[1] / RATE)[0]
+    source = like.new_ones(len(wave) * tokens * (config.heads * tokens + 2 * config.dim))
+    copy = partial(torch.empty_like(source).copy_, source)
     shares = []
     for turn in range(repeats + 1):
-        calls = {str(index): partial(torch.mm, *pair) for index, pair in enumerate(pairs)}
-        first = min(in_turn(calls, 2, clock).values())
+        first = min(in_turn(products, 2, clock).values())
         with watched(encoder, clock) as seen:
             encoder.encode(wave, lengths)
-        second = min(in_turn(calls, 2, clock).values())
+        start = clock()
+        encoder.encode(wave, lengths)
+        seconds = clock() - start
+        peak = flop / min(first, *in_turn(products, 2, clock).values())
+        moving = config.layers * in_turn({"copy": copy}, 2, clock)["copy"]
         if turn:
-            shares.append(seen["flop"] / seen["seconds"] / (flop / min(first, second)))
-    return statistics.median(shares)
+            shares.append((seen["flop"] / seen["seconds"] / peak, whole / seconds / peak, moving / seconds))
+    linear, forward, moved = (statistics.median(values) for values in zip(*shares, strict=True))
+    report(f"beats linear layers, share of GEMM peak, {kind}", linear, None if tiny else SHARE)
+    report(f"beats forward, share of GEMM peak, {kind}", forward)
+    report(f"beats bytes of attention, share of the forward, {kind}", moved)
 
 
 # The naive forward
@@ -196,11 +222,10 @@ def on_cpu(encoder: BeatsEncoder, wave: Tensor, repeats: int, clock: Clock, *, t
     lengths, banks = torch.full((len(wave),), wave.shape[1]), mel_banks()
     naive = naive_encode(encoder, wave[:1], banks)
     apart = (naive - encoder.encode(wave, lengths).features[:1]).abs().max()
-    if apart > 1e-4:
+    if not apart <= 1e-4:  # nor may it be no number
         raise SystemExit(f"the naive features differ by {apart}")
     print(f"naive features equal to {apart:.1e}")
-    share = share_of_peak(encoder, wave, lengths, repeats, clock, 256 if tiny else 2048)
-    report("beats linear layers, share of GEMM peak, fp32", share, None if tiny else SHARE)
+    report_shares(encoder, wave, lengths, clock, repeats, tiny=tiny, kind="fp32")
 
     calls: dict[str, Callable[[], object]] = {
         "plain": lambda: encoder.encode(wave, lengths),
@@ -238,8 +263,7 @@ def on_gpu(encoder: BeatsEncoder, repeats: int, *, tiny: bool) -> None:
     compiled.encoder.compile()
     wave = 0.1 * torch.randn(2 if tiny else 64, 10 * RATE, device="cuda")
     lengths = torch.full((len(wave),), wave.shape[1], device="cuda")
-    share = share_of_peak(encoder, wave, lengths, repeats, synchronised, 512 if tiny else 8192)
-    report("beats linear layers, share of GEMM peak, bf16 on GPU", share, None if tiny else SHARE)
+    report_shares(encoder, wave, lengths, synchronised, repeats, tiny=tiny, kind="bf16 on GPU")
     calls: dict[str, Callable[[], object]] = {"plain": lambda: encoder.encode(wave, lengths)}
     if not tiny:
         calls["compiled"] = lambda: compiled.encode(wave, lengths)
