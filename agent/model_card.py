@@ -15,8 +15,8 @@ Small networks that make the loop run offline on a CPU. They show that the path 
 method is. **Research only, not a medical device.**
 
 - Made by `resp-agent train pretrain` (settings: `pretrain.yaml`), {size:.1f} MB in fp16.
-- Trained on {subjects}. Every `config.json` lists the subjects and their hash; `evaluate`
-  refuses to score them.
+- Trained on {subjects}.
+  Every `config.json` lists the subjects and their hash; `evaluate` refuses to score them.
 - The judges share no subject with Resp-MLLM and flow decoder, so that they judge what they never taught.
 {encoder}
 - Simulated clips here and simulated test corpora share one simulator: figures on those flatter the
