@@ -21,10 +21,10 @@ from training.model import Model
 class RandomUnits(Model):
     """The nearest of random codes to a random projection of a patch, both of length 1.
 
-    Projection and codes are drawn at construction from torch's global generator and saved. Every bin is
-    centred over its clip first: the level and the recorder then change no unit. Without it nearly all
-    patches point one way, and of 1024 units of real recordings 3 are in effect used (perplexity); with it
-    some 600. Scaling the bins too, as BEST-RQ does, adds next to nothing, as a patch's length drops out.
+    Projection and codes are drawn at construction from torch's global generator. Every bin is centred over
+    its clip first: the level and the recorder then change no unit. Without it nearly all patches point one
+    way, and a few units are all that real recordings use. Scaling the bins too, as BEST-RQ does, adds next
+    to nothing, as a patch's length drops out.
     """
 
     config_class: ClassVar[type[Strict]] = RandomUnitsConfig

@@ -51,9 +51,13 @@ def pretrain(
 ) -> None:
     """Make BEATs, judge, Resp-MLLM and flow weights from the simulator and the SPRSound `pretrain` subjects.
 
-    **Example**
+    With `beats.weights` the encoder and its units are not trained but taken from a folder or published file.
+
+    **Examples**
 
         RESP_DATA=~/data resp-agent train pretrain --config tiny --out weights/tiny
+
+        resp-agent train pretrain -o beats.weights=Tokenizer_iter3_plus_AS2M.pt -o generator.codebook=1024 --out weights/mine
     """
     from agent.config_pretrain import PretrainConfig
     from training.config import load_config

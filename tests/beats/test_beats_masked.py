@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from beats.config import BeatsConfig, MaskedConfig, RandomUnitsConfig
 from beats.encoder import BeatsEncoder
-from beats.fbank import DEVIATION, MEAN
+from beats.fbank import DEVIATION, MEAN, fbank, normalise
 from beats.masked import MaskedPredictor
 from beats.random_units import RandomUnits
 from beats.units import unit_usage
@@ -292,6 +292,27 @@ def test_random_units_do_not_collapse():
     usage = unit_usage([random_units().units_of_frames(quiet, counts).numpy()], 64)
     assert usage.dead == 0
     assert usage.perplexity > 45
+
+
+@pytest.mark.real
+def test_recordings_use_hundreds_of_random_units_and_few_without_the_centring(resp_data: Path):
+    from beats.units import nearest
+    from resp229k.audio import load_audio
+
+    torch.manual_seed(0)
+    tokenizer = RandomUnits(RandomUnitsConfig())
+    files = [
+        path for name in ("SPRSound", "ICBHI_2017") for path in sorted((resp_data / name).rglob("*.wav"))
+    ]
+    waves = [torch.from_numpy(load_audio(path)[:64000]) for path in files[:: len(files) // 60]]
+    waves = [wave for wave in waves if len(wave) == 64000]
+    frames, counts = fbank(torch.stack(waves), torch.full((len(waves),), 64000))
+    centred = unit_usage([tokenizer.units_of_frames(frames, counts).numpy()], 1024)
+    patches = normalise(frames[:, :384]).unflatten(1, (-1, 16)).unflatten(3, (8, 16)).transpose(2, 3)
+    flat = F.normalize(patches.reshape(-1, 256) @ tokenizer.projection, dim=-1)
+    plain = unit_usage([nearest(flat, tokenizer.codes).numpy()], 1024)
+    assert centred.perplexity > 300
+    assert plain.perplexity < 15
 
 
 def test_every_random_unit_can_be_reached():
