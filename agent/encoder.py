@@ -24,7 +24,7 @@ def encoder_facts(config: LoopConfig, weights: Path) -> EncoderFacts:
     Raises:
         CheckpointError: there is none.
     """
-    from beats.cache import weights_digest
+    from training.model import weights_digest
 
     own = config.beats.weights
     encoder = beats.load_encoder(weights / "beats" if own is None else beats.find(own))

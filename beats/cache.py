@@ -6,7 +6,6 @@ the weights, the preprocessing, the clips and their audio; under its final name 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from resp229k.corpus import Corpus
 from training.config import Strict
 from training.errors import AudioError, ConfigError, DataError
 from training.files import digest, file_digest, new_folder, read_json, write_json
-from training.model import Model
+from training.model import weights_digest
 from training.progress import console, track
 
 FORMAT = 2
@@ -71,16 +70,6 @@ class Features(Protocol):
         ...
 
     def __contains__(self, clip_id: object) -> bool: ...
-
-
-def weights_digest(model: Model) -> str:
-    """SHA-256 over a network's config and tensors, whatever file they came from."""
-    sha = hashlib.sha256(digest(model.config.model_dump(mode="json")).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        sha.update(name.encode())
-        # As plain bytes: numpy knows no bfloat16. A number alone has to be a vector for that.
-        sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
 
 
 def store_key(corpus: Corpus, weights: StoreWeights, how: Preprocess) -> str:

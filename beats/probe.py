@@ -143,7 +143,7 @@ def report_of(
     seeds: int,
 ) -> ProbeReport:
     """Rows with what they stand on; ``weights`` is how the weights are called."""
-    from beats.cache import weights_digest
+    from training.model import weights_digest
 
     return ProbeReport(
         weights=weights,

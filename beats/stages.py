@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from beats.cache import weights_digest
 from beats.config import (
     MaskedStageConfig,
     QuantizerConfig,
@@ -37,7 +36,7 @@ from beats.tokenizer import BeatsTokenizer, Quantizer
 from resp229k.clip import Clip
 from training.files import digest
 from training.fit import fit
-from training.model import Model, Provenance
+from training.model import Model, Provenance, weights_digest
 from training.seeds import derive, seed_all
 
 

@@ -206,7 +206,7 @@ class Predictor:
     @cached_property
     def _encoder(self) -> BeatsEncoder:
         import beats
-        from beats.cache import weights_digest
+        from training.model import weights_digest
 
         path = beats.find(self.record.beats)
         encoder = beats.load_encoder(path)

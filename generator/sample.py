@@ -10,7 +10,6 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 import beats
-from beats.cache import weights_digest
 from beats.encoder import BeatsEncoder, grid_shape
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
@@ -23,6 +22,7 @@ from generator.request import Generated, Request
 from resp229k.audio import RATE, prepare
 from training.errors import AudioError, CheckpointError, DataError
 from training.files import digest, file_digest
+from training.model import weights_digest
 from training.progress import track
 from training.seeds import derive
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -115,3 +116,13 @@ def read_provenance(folder: Path) -> Provenance:
         return validate(Provenance, json.loads(path.read_text())["provenance"], where=str(path))
     except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError("no readable config.json", path=folder) from error
+
+
+def weights_digest(model: Model) -> str:
+    """SHA-256 over a network's config and tensors, whatever file they came from."""
+    sha = hashlib.sha256(digest(model.config.model_dump(mode="json")).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        sha.update(name.encode())
+        # As plain bytes: numpy knows no bfloat16. A number alone has to be a vector for that.
+        sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()

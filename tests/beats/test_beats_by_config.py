@@ -18,7 +18,7 @@ import agent.cli as cli
 import beats
 from agent.config import LoopConfig
 from agent.rooms import Rooms
-from beats.cache import FeatureStore, StoreSet, weights_digest
+from beats.cache import FeatureStore, StoreSet
 from beats.config import UnitsConfig
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
@@ -32,7 +32,7 @@ from resp229k.simulate import SimulateConfig, simulate_corpus
 from training.config import validate
 from training.errors import CheckpointError, DataError
 from training.files import digest, file_digest, read_json
-from training.model import Model, Provenance
+from training.model import Model, Provenance, weights_digest
 
 CODES = {"quant_n": 40, "quant_dim": 12}
 TUNED = {"finetuned_model": True, "predictor_class": 11}

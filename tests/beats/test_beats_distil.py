@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from beats_small import noise, small_encoder
 from torch.nn import functional as F
 
-from beats.config import BeatsConfig, DistilConfig, QuantizerConfig, UnitsConfig
+from beats.config import DistilConfig, QuantizerConfig, UnitsConfig
 from beats.distil import RunningCodes, UnitDistiller
-from beats.encoder import BeatsEncoder
-from beats.fbank import DEVIATION, MEAN
+from beats.fbank import DEVIATION
 from beats.tokenizer import BeatsTokenizer, Quantizer
 from beats.units import UnitTokenizer, nearest
 from training.errors import DataError
@@ -22,35 +22,11 @@ from training.fitconfig import FitConfig
 CODEBOOK, CODE_DIM = 12, 8
 
 
-def encoder(dim: int = 32, stem: str = "patch") -> BeatsEncoder:
-    return BeatsEncoder(
-        BeatsConfig(
-            stem=stem,  # type: ignore[arg-type]
-            embed_dim=24,
-            dim=dim,
-            ffn_dim=64,
-            layers=2,
-            heads=2,
-            conv_pos=8,
-            conv_pos_groups=4,
-            buckets=32,
-            max_distance=64,
-            dropout=0.0,
-        )
-    )
-
-
 def distiller(stem: str = "patch", **config: float) -> UnitDistiller:
     torch.manual_seed(0)
     quantizer = Quantizer(QuantizerConfig(codebook=CODEBOOK, dim=32, code_dim=CODE_DIM))
-    tokenizer = BeatsTokenizer(encoder(stem=stem), quantizer)
-    return UnitDistiller(encoder(48), tokenizer, DistilConfig(layers=1, **config))  # type: ignore[arg-type]
-
-
-def noise(clips: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    frames = MEAN + DEVIATION * torch.randn(clips, 16 * columns, 128, generator=generator)
-    return frames, torch.full((clips,), 16 * columns)
+    tokenizer = BeatsTokenizer(small_encoder(stem), quantizer)
+    return UnitDistiller(small_encoder(dim=48), tokenizer, DistilConfig(layers=1, **config))  # type: ignore[arg-type]
 
 
 def directions(*shape: int, seed: int = 2) -> torch.Tensor:
@@ -252,9 +228,9 @@ def test_perplexity_of_a_batch():
 
 
 def test_refuses_units_of_another_kind():
-    tokenizer = BeatsTokenizer(encoder(), UnitTokenizer(UnitsConfig(codebook=4, dim=32)))
+    tokenizer = BeatsTokenizer(small_encoder(), UnitTokenizer(UnitsConfig(codebook=4, dim=32)))
     with pytest.raises(DataError, match="UnitTokenizer"):
-        UnitDistiller(encoder(), tokenizer, DistilConfig())
+        UnitDistiller(small_encoder(), tokenizer, DistilConfig())
 
 
 class Clips:

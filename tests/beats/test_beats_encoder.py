@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import beats
-from beats.cache import weights_digest
 from beats.config import BeatsConfig, beats_config
 from beats.encoder import BeatsEncoder, grid_shape
 from beats.layers import position_buckets
 from training.config import weights_path
 from training.errors import CheckpointError, ConfigError, DataError
+from training.model import weights_digest
 
 
 def build(stem: str) -> BeatsEncoder:

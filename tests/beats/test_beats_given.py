@@ -14,12 +14,11 @@ from beats_restated import SMALL, random_file
 import agent.cli as cli
 import beats
 from agent.model_card import write_model_card
-from beats.cache import weights_digest
 from beats.pretrain import read_given, write_given
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
 from training.files import file_digest, read_json
-from training.model import Provenance
+from training.model import Provenance, weights_digest
 
 CODES = {"quant_n": 40, "quant_dim": 12}
 PRETRAIN = [

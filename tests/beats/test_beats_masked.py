@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from beats_small import noise, small_encoder
 from torch.nn import functional as F
 
-from beats.config import BeatsConfig, MaskedConfig, RandomUnitsConfig
+from beats.config import MaskedConfig, RandomUnitsConfig
 from beats.encoder import BeatsEncoder
 from beats.fbank import DEVIATION, MEAN, fbank, normalise
 from beats.masked import MaskedPredictor
@@ -23,32 +24,12 @@ STEMS = pytest.mark.parametrize("stem", ["patch", "conv"])
 
 def small(stem: str = "patch") -> BeatsEncoder:
     torch.manual_seed(0)
-    return BeatsEncoder(
-        BeatsConfig(
-            stem=stem,  # type: ignore[arg-type]
-            embed_dim=24,
-            dim=32,
-            ffn_dim=64,
-            layers=2,
-            heads=2,
-            conv_pos=8,
-            conv_pos_groups=4,
-            buckets=32,
-            max_distance=64,
-            dropout=0.0,
-        )
-    )
+    return small_encoder(stem)
 
 
 def model(stem: str = "patch", **config: float) -> MaskedPredictor:
     encoder = small(stem)
     return MaskedPredictor(encoder, CODEBOOK, MaskedConfig(**config))  # type: ignore[arg-type]
-
-
-def noise(clips: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    frames = MEAN + DEVIATION * torch.randn(clips, 16 * columns + 3, 128, generator=generator)
-    return frames, torch.full((clips,), 16 * columns + 3)
 
 
 def some_units(clips: int, columns: int) -> torch.Tensor:
@@ -69,7 +50,7 @@ def hide(frames: torch.Tensor, hidden: torch.Tensor, value: float) -> torch.Tens
 @pytest.mark.parametrize("value", [50.0, float("nan")])
 def test_what_is_hidden_reaches_nothing(stem, value):
     network = model(stem).eval()
-    frames, counts = noise(2, 5)
+    frames, counts = noise(2, 5, over=3)
     kept, hidden = network.choose(2, 40, frames.device)
     everywhere = torch.arange(40).expand(2, -1)
     with torch.no_grad():
@@ -86,7 +67,7 @@ def test_what_is_hidden_reaches_nothing(stem, value):
 @STEMS
 def test_keeping_every_token_is_the_encoder(stem):
     encoder = small(stem).eval()
-    frames, counts = noise(2, 4)
+    frames, counts = noise(2, 4, over=3)
     with torch.no_grad():
         whole = encoder.encode_frames(frames, counts).features.flatten(1, 2)
         kept = encoder.encode_visible(frames, counts, torch.arange(32).expand(2, -1))
@@ -96,7 +77,7 @@ def test_keeping_every_token_is_the_encoder(stem):
 def test_views_of_the_conv_stem_are_blank_where_hidden():
     """No edge stands between a visible patch and a blank one, in the change in time least of all."""
     encoder = small("conv").eval()
-    frames, counts = noise(1, 3)
+    frames, counts = noise(1, 3, over=3)
     kept = torch.tensor([[2, 10, 21]])  # two columns of row 2, the last of row 5
     seen: list[torch.Tensor] = []
     encoder.stem.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -119,7 +100,7 @@ def test_views_of_the_conv_stem_are_blank_where_hidden():
 @STEMS
 def test_visible_tokens_of_a_padded_clip(stem):
     encoder = small(stem).eval()
-    frames, _ = noise(2, 5)
+    frames, _ = noise(2, 5, over=3)
     kept = torch.tensor([[0, 9, 17, 22], [3, 12, 30, 38]])
     with torch.no_grad():
         together = encoder.encode_visible(frames, torch.tensor([50, 83]), kept)
@@ -132,7 +113,7 @@ def test_visible_tokens_of_a_padded_clip(stem):
 @STEMS
 def test_every_parameter_gets_a_gradient(stem):
     network = model(stem).train()
-    frames, counts = noise(4, 5)
+    frames, counts = noise(4, 5, over=3)
     network(frames=frames, counts=counts, units=some_units(4, 5)).loss.backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -165,7 +146,7 @@ def test_every_token_is_hidden_as_often():
 
 def test_validation_hides_the_same_every_time():
     network = model().eval()
-    batch = {**dict(zip(("frames", "counts"), noise(3, 4), strict=True)), "units": some_units(3, 4)}
+    batch = {**dict(zip(("frames", "counts"), noise(3, 4, over=3), strict=True)), "units": some_units(3, 4)}
     with torch.no_grad():
         first = network(**batch)
         before = torch.get_rng_state()
@@ -182,7 +163,7 @@ def test_validation_hides_the_same_every_time():
 
 @STEMS
 def test_the_first_loss_is_that_of_guessing(stem):
-    frames, counts = noise(4, 6)
+    frames, counts = noise(4, 6, over=3)
     with torch.no_grad():
         out = model(stem).eval()(frames=frames, counts=counts, units=some_units(4, 6))
     assert float(out.loss) == pytest.approx(math.log(CODEBOOK), rel=0.02)
@@ -196,7 +177,7 @@ def test_loss_and_accuracy_are_of_hidden_tokens_alone():
         network.head.weight.zero_()
         network.head.bias.zero_()
         network.head.bias[3] = 2.0
-    frames, counts = noise(2, 5)
+    frames, counts = noise(2, 5, over=3)
     _, hidden = network.choose(2, 40, frames.device)
     units = torch.zeros(2, 40, dtype=torch.int64).scatter(1, hidden, 3)
     with torch.no_grad():
@@ -209,7 +190,7 @@ def test_loss_and_accuracy_are_of_hidden_tokens_alone():
 
 def test_it_learns_the_units_of_eight_clips():
     network = model().train()
-    frames, counts = noise(8, 2)
+    frames, counts = noise(8, 2, over=3)
     batch = {"frames": frames, "counts": counts, "units": some_units(8, 2)}
     steps = 100
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
@@ -230,7 +211,7 @@ class Clips:
     """Clips by their number; reading one more than ``left`` is a kill."""
 
     def __init__(self, left: int | None = None):
-        self.frames, self.counts = noise(8, 3)
+        self.frames, self.counts = noise(8, 3, over=3)
         self.units, self.left = some_units(8, 3), left
 
     def __len__(self) -> int:
@@ -259,7 +240,7 @@ def test_a_resumed_run_hides_what_the_unbroken_one_does(tmp_path: Path):
 
 def test_refuses():
     network = model()
-    frames, counts = noise(2, 4)
+    frames, counts = noise(2, 4, over=3)
     units = some_units(2, 4)
     with pytest.raises(DataError, match="3 and of 4 columns"):
         network(frames=frames, counts=torch.tensor([67, 63]), units=units)
@@ -276,7 +257,7 @@ def random_units(codebook: int = 64, code_dim: int = 32) -> RandomUnits:
 
 def test_level_and_recorder_change_no_random_unit():
     tokenizer = random_units()
-    frames, counts = noise(3, 6)
+    frames, counts = noise(3, 6, over=3)
     units = tokenizer.units_of_frames(frames, counts)
     assert units.shape == (3, 6, 8)
     response = 8 * torch.randn(3, 1, 128, generator=torch.Generator().manual_seed(4))
@@ -287,7 +268,7 @@ def test_level_and_recorder_change_no_random_unit():
 
 def test_random_units_do_not_collapse():
     """On clips as recordings are: a spectrum that falls by 60 dB, the same for all, and little on top."""
-    frames, counts = noise(60, 20)
+    frames, counts = noise(60, 20, over=3)
     quiet = MEAN + torch.linspace(0, -14, 128) + 0.1 * (frames - MEAN)
     usage = unit_usage([random_units().units_of_frames(quiet, counts).numpy()], 64)
     assert usage.dead == 0
@@ -328,7 +309,7 @@ def test_every_random_unit_can_be_reached():
 
 def test_random_units_of_a_padded_clip():
     tokenizer = random_units()
-    frames, _ = noise(2, 6)
+    frames, _ = noise(2, 6, over=3)
     frames[0, 48:] = float("nan")
     together = tokenizer.units_of_frames(frames, torch.tensor([50, 98]))
     assert torch.equal(together[0, :3], tokenizer.units_of_frames(frames[:1, :48], torch.tensor([48]))[0])
@@ -339,7 +320,7 @@ def test_random_units_are_saved(tmp_path: Path):
     tokenizer.save_pretrained(tmp_path / "units")
     torch.manual_seed(9)
     again = RandomUnits.from_pretrained(tmp_path / "units")
-    frames, counts = noise(2, 4)
+    frames, counts = noise(2, 4, over=3)
     assert torch.equal(again.units_of_frames(frames, counts), tokenizer.units_of_frames(frames, counts))
     assert not list(again.parameters())
     torch.testing.assert_close(F.normalize(again.codes, dim=-1), again.codes)

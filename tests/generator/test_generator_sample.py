@@ -9,7 +9,6 @@ import soundfile as sf
 import torch
 from generator_fixtures import CODEBOOK, DIM
 
-from beats.cache import weights_digest
 from beats.config import BeatsConfig, UnitsConfig
 from beats.encoder import BeatsEncoder
 from beats.units import UnitTokenizer
@@ -23,7 +22,7 @@ from resp229k.audio import RATE, is_tagged_synthetic, write_wav
 from resp229k.corpus import Corpus
 from training.errors import AudioError, CheckpointError, DataError
 from training.files import read_json
-from training.model import Provenance
+from training.model import Provenance, weights_digest
 
 
 @pytest.fixture
