@@ -130,18 +130,16 @@ def gather(config: PretrainConfig, work: Path) -> Gathered:
     """The corpora of encoder, generator and judges.
 
     The encoder hears all simulated classes, and all the real events there are: it needs them. One that is
-    given (``beats.weights``) hears nothing. The judges
-    hear simulated sources of their own and every second real subject; Resp-MLLM and flow decoder are never
-    trained on those.
+    given (``beats.weights``) hears nothing. The judges hear simulated sources of their own and every second
+    real subject; Resp-MLLM and flow decoder are never trained on those.
     """
     given = config.beats.weights is not None
     encoder = [] if given else encoder_corpora(config, work)
     generator = [_simulated(config, work / "sim", config.events, config.classes, 0)]
     judges = [_simulated(config, work / "sim-judge", config.judge_events, config.classes, 1)]
     for real in real_corpora(config, work) if given else encoder[1:]:
-        half = set(real.subjects[::2])
         generator.append(real)
-        judges.append(Corpus(real.folder, [clip for clip in real.clips if clip.subject_id in half]))
+        judges.append(_half(real, 0))
     return Gathered(encoder, generator, join(judges, work))
 
 
@@ -156,7 +154,15 @@ def real_corpora(config: HeardConfig, work: Path) -> list[Corpus]:
     if config.root is None:
         return []
     real = only_event_tasks(pretrain_corpus(config.root, work / REAL))
-    return [with_held_out(real, config.held_out, config.seed)]
+    # In both halves, so that the judges, who hear one of them, have their share to be measured on.
+    halves = [with_held_out(_half(real, which), config.held_out, config.seed) for which in (0, 1)]
+    return [Corpus(real.folder, [clip for half in halves for clip in half.clips])]
+
+
+def _half(corpus: Corpus, which: int) -> Corpus:
+    """The clips of every second subject."""
+    half = set(corpus.subjects[which::2])
+    return Corpus(corpus.folder, [clip for clip in corpus.clips if clip.subject_id in half])
 
 
 def window_corpora(config: HeardConfig, corpora: Sequence[Corpus], work: Path) -> list[Corpus]:

@@ -17,7 +17,7 @@ from beats.config import (
 )
 from beats.encoder import BeatsEncoder
 from beats.frames import FrameClips, windows
-from beats.label import fit_kmeans
+from beats.label import fit_kmeans, sample_features
 from beats.stages import Trained, train_masked, train_tagged, train_tokenizer
 from beats.tags import TaggedClips
 from beats.tokenizer import BeatsTokenizer
@@ -81,7 +81,8 @@ def units(folders: Sequence[str], config: UnitStageConfig, out: Path) -> Trained
     _refuse(out)
     encoder = beats.load_encoder(weights_path(config.encoder, files=True))
     data = FrameClips(open_corpora(folders), config.seconds)
-    quantizer, report = fit_kmeans(encoder, data, config, config.seed)
+    sample = sample_features(encoder, data, config.clips, config.seed)
+    quantizer, report = fit_kmeans(sample, config.codebook, config.seed)
     trained = Trained(BeatsTokenizer(encoder, quantizer), {"units": report})
     _write(out, config, trained)
     return trained

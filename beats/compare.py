@@ -27,7 +27,7 @@ from beats.config import (
 from beats.distil import UnitDistiller
 from beats.encoder import BeatsEncoder
 from beats.frames import FrameClips, FrameRows, raw_frames
-from beats.label import UnitCollate, fit_kmeans, fit_residual
+from beats.label import UnitCollate, fit_kmeans, fit_residual, sample_features
 from beats.masked import MaskedPredictor
 from beats.probe import probe
 from beats.probe_data import ProbeSet
@@ -219,15 +219,12 @@ def compare_recipe(
         ``rows`` (:class:`RecipeRow` as mappings) and ``stages`` (reports).
     """
     encoder, tokenizer, reports = train_recipe(name, heard, config, seed, work)
-    data = heard.tagged
     quantizers: dict[str, nn.Module] = {}
+    sample = sample_features(encoder, heard.tagged, UnitFitConfig().clips, seed)
     for codebook in (config.codebook, *((4 * config.codebook,) if name == FIRST else ())):
-        fitted, _ = fit_kmeans(encoder, data, UnitFitConfig(codebook=codebook), seed)
-        quantizers[f"k-means {codebook}"] = fitted
+        quantizers[f"k-means {codebook}"], _ = fit_kmeans(sample, codebook, seed)
     if name == FIRST:
-        quantizers[f"residual 2 x {config.codebook}"] = fit_residual(
-            encoder, data, UnitFitConfig(codebook=config.codebook), seed, depth=2
-        )
+        quantizers[f"residual 2 x {config.codebook}"] = fit_residual(sample, config.codebook, 2, seed)
     if tokenizer is not None:
         quantizers[f"distilled {config.codebook}"] = tokenizer
     rows = [

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from beats.augment import augment
-from beats.config import PATCH, UnitFitConfig, UnitsConfig
+from beats.config import PATCH, UnitsConfig
 from beats.encoder import BeatsEncoder
 from beats.frames import BATCH, SILENT, FrameClips, Row, features_of, joined, raw_frames
 from beats.random_units import RandomUnits
@@ -21,39 +21,38 @@ from training.model import Provenance
 from training.seeds import derive
 
 
-def fit_kmeans(
-    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int
-) -> tuple[UnitTokenizer, dict[str, Any]]:
-    """Fit units to an encoder's features of at most ``config.clips`` clips; also their usage there."""
-    features, provenance = _sample(encoder, data, config, seed)
-    units = UnitsConfig(codebook=config.codebook, dim=encoder.width)
-    tokenizer = fit_units(features, units, seed=seed)
-    tokenizer.provenance = provenance
-    found = [tokenizer.units(torch.from_numpy(clip.astype(np.float32))).numpy() for clip in features]
-    return tokenizer, usage(found, config.codebook)
+class Sample(NamedTuple):
+    """Features ``(N, T, F, D)`` that units are fitted to, and of whom they are."""
+
+    features: np.ndarray
+    provenance: Provenance
 
 
-def fit_residual(
-    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int, depth: int
-) -> ResidualUnits:
-    """As :func:`fit_kmeans`, with ``depth`` codebooks one after the other."""
-    features, provenance = _sample(encoder, data, config, seed)
-    units = UnitsConfig(codebook=config.codebook, dim=encoder.width)
-    tokenizer = fit_residual_units(features, units, depth=depth, seed=seed)
-    tokenizer.provenance = provenance
-    return tokenizer
-
-
-def _sample(
-    encoder: BeatsEncoder, data: FrameClips, config: UnitFitConfig, seed: int
-) -> tuple[np.ndarray, Provenance]:
-    """Features ``(N, T, F, D)`` that units are fitted to, and of whom."""
+def sample_features(encoder: BeatsEncoder, data: FrameClips, clips: int, seed: int) -> Sample:
+    """Features of at most ``clips`` random clips; whom the encoder has heard, counts as heard."""
     rng = np.random.default_rng(derive(seed, "units"))
-    rows = sorted(rng.permutation(len(data))[: config.clips].tolist())
+    rows = sorted(rng.permutation(len(data))[:clips].tolist())
     heard = {data.clips[row].subject_id for row in rows} | set(encoder.provenance.subjects)
     notes = {"encoder": encoder.provenance.notes} if encoder.provenance.notes else {}
     provenance = Provenance.of(heard, command="train units", seed=seed, notes=notes)
-    return features_of(encoder, data, rows), provenance
+    return Sample(features_of(encoder, data, rows), provenance)
+
+
+def fit_kmeans(sample: Sample, codebook: int, seed: int) -> tuple[UnitTokenizer, dict[str, Any]]:
+    """Fit units to features; also their usage there."""
+    config = UnitsConfig(codebook=codebook, dim=sample.features.shape[-1])
+    tokenizer = fit_units(sample.features, config, seed=seed)
+    tokenizer.provenance = sample.provenance
+    found = [tokenizer.units(torch.from_numpy(clip.astype(np.float32))).numpy() for clip in sample.features]
+    return tokenizer, usage(found, codebook)
+
+
+def fit_residual(sample: Sample, codebook: int, depth: int, seed: int) -> ResidualUnits:
+    """As :func:`fit_kmeans`, with ``depth`` codebooks one after the other."""
+    config = UnitsConfig(codebook=codebook, dim=sample.features.shape[-1])
+    tokenizer = fit_residual_units(sample.features, config, depth=depth, seed=seed)
+    tokenizer.provenance = sample.provenance
+    return tokenizer
 
 
 @torch.inference_mode()

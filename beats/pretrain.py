@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import beats
 from beats.config import BeatsPretrainConfig
 from beats.encoder import BeatsEncoder
-from beats.label import fit_kmeans
+from beats.label import fit_kmeans, sample_features
 from beats.stages import train_tagged
 from beats.tags import TaggedClips
 from beats.tokenizer import BeatsTokenizer
@@ -32,7 +32,11 @@ def pretrain_beats(corpora: Sequence[Corpus], config: BeatsPretrainConfig, out: 
         # Units are fitted to what the saved weights give: half precision.
         encoder.save_pretrained(temporary / "encoder", half=True)
         encoder = BeatsEncoder.from_pretrained(temporary / "encoder")
-        tokenizer, usage = fit_kmeans(encoder, data, config.units, config.seed)
+        tokenizer, usage = fit_kmeans(
+            sample_features(encoder, data, config.units.clips, config.seed),
+            config.units.codebook,
+            config.seed,
+        )
         tokenizer.save_pretrained(temporary / "tokenizer", half=True)
         report["units"] = usage
         write_json(temporary / "pretrain.json", report)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config_pretrain import PretrainConfig
-from agent.pretrain import pretrain, publish, run_stage, with_held_out
+from agent.config_pretrain import HeardConfig, PretrainConfig
+from agent.pretrain import pretrain, publish, real_corpora, run_stage, with_held_out
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from training.config import load_config
@@ -70,6 +70,16 @@ def test_every_stage_runs_and_is_not_repeated(tmp_path: Path) -> None:
     pretrain(config, out, work)
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == stamps
     assert (out / "README.md").read_text() == card
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_judges_have_real_subjects_to_be_measured_on(resp_data: Path, tmp_path: Path) -> None:
+    (real,) = real_corpora(HeardConfig(root=str(resp_data)), tmp_path)
+    held_out = set(real.subset(split="select").subjects)
+    assert held_out.isdisjoint(real.subset(split="pretrain").subjects)
+    judges = set(real.subjects[::2])
+    assert len(held_out & judges) == len(held_out - judges) == 4
 
 
 def test_nothing_of_the_users_is_removed(tmp_path: Path) -> None:
