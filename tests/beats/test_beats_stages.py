@@ -1,5 +1,8 @@
 """The stages of the encoder's training: each writes a folder that the next reads, and goes on where it was cut off."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +180,30 @@ def test_an_interrupted_stage_goes_on_as_if_it_had_not_been(
     assert done == 8  # steps 1 to 5, then 4 to 6
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_published_stages(corpus: Corpus, tmp_path: Path) -> None:
+    """Each writes one whole folder, and both hold to the end."""
+    small = ["-o", "seconds=1", "-o", "shortest_columns=3", "-o", "held_out=0.3",
+             "-o", "fit={steps: 3, batch_size: 4, eval_every: 2}"]  # fmt: skip
+    stages = {
+        "iter1": ["masked", "-o", "random={codebook: 16, code_dim: 8}"],
+        "tok1": ["tokenizer", "-o", f"teacher={tmp_path / 'iter1'}", "-o", "codebook=8", "-o", "code_dim=16"],
+        "iter2": ["masked", "-o", f"units={tmp_path / 'tok1'}"],
+    }
+    for out, (stage, *given) in stages.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m",
+             "agent.cli", "train", stage, "--corpus", str(corpus.folder), "--out", str(tmp_path / out),
+             *given, *small],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280, check=False,
+        )  # fmt: skip
+        assert (tmp_path / out / "train.json").is_file(), done.stderr[-4000:]
+        assert read_json(tmp_path / out / "train.json")["steps"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stages)  # no checkpoints are left
+    assert beats.load(tmp_path / "tok1")[1].config.codebook == 8
+    assert len(beats.load_encoder(tmp_path / "iter2").provenance.subjects) == 16
 
 
 def test_residual_codebooks_come_nearer_than_one() -> None:
