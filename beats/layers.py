@@ -29,12 +29,6 @@ def offset_buckets(offset: Tensor, buckets: int, max_distance: int) -> Tensor:
     return (offset > 0) * half + torch.where(distance < exact, distance, far)
 
 
-def position_buckets(tokens: int, buckets: int, max_distance: int) -> Tensor:
-    """Bucket of every (query, key) pair of ``tokens`` flat tokens, ``(N, N)`` int64."""
-    place = torch.arange(tokens)
-    return offset_buckets(place[None, :] - place[:, None], buckets, max_distance)
-
-
 class Attention(nn.Module):
     """Multi-head attention whose position bias is gated by the query (WavLM; BEATs section 3.1)."""
 

@@ -34,7 +34,7 @@ sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__fi
 from beats.config import ROWS, BeatsConfig, beats_config
 from beats.encoder import BeatsEncoder, grid_shape
 from beats.fbank import fbank, normalise
-from beats.layers import Attention, Layer, position_buckets
+from beats.layers import Attention, Layer, offset_buckets
 from resp229k.audio import RATE
 
 SHARE = 0.7  # of the machine's GEMM peak, in the encoder's linear layers
@@ -166,7 +166,8 @@ def naive_attention(attention: Attention, x: Tensor, table: Tensor, config: Beat
     """``(N, D)`` → ``(N, D)`` with every matrix written out."""
     split = lambda y: y.view(len(y), config.heads, -1).transpose(0, 1)  # noqa: E731
     q, k, v = (split(part(x)) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
-    index = position_buckets(len(x), config.buckets, config.max_distance)
+    place = torch.arange(len(x))
+    index = offset_buckets(place[None, :] - place[:, None], config.buckets, config.max_distance)
     bias = table[index].permute(2, 0, 1)
     gates = attention.grep_linear(q).view(config.heads, len(x), 2, 4).sum(-1).sigmoid()
     gate = gates[..., :1] * (gates[..., 1:] * attention.grep_a[0] - 1.0) + 2.0

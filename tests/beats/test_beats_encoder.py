@@ -7,7 +7,7 @@ import torch
 import beats
 from beats.config import BeatsConfig, beats_config
 from beats.encoder import BeatsEncoder, grid_shape
-from beats.layers import position_buckets
+from beats.layers import offset_buckets
 from training.config import weights_path
 from training.errors import CheckpointError, ConfigError, DataError
 from training.model import weights_digest
@@ -93,7 +93,8 @@ def test_names_and_shapes_of_the_published_base_size():
 
 
 def test_position_buckets():
-    table = position_buckets(1000, 320, 800)
+    place = torch.arange(1000)
+    table = offset_buckets(place[None, :] - place[:, None], 320, 800)
     assert table.min() == 0
     assert table.max() == 319
     assert table[5, 5] == 0
