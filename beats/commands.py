@@ -47,6 +47,7 @@ def tagged(folders: Sequence[str], config: TaggedStageConfig, out: Path, *, resu
         AudioError: a recording cannot be used.
     """
     _refuse(out)
+    config.fit.check_resume(resume)
     data = TaggedClips(open_corpora(folders), config.seconds, config.memory_gb)
     trained = train_tagged(data, config, _checkpoints(out), resume=resume)
     _write(out, config, trained)
@@ -70,6 +71,7 @@ def tokenizer(
 ) -> Trained:
     """Distil a tokenizer and write ``out/encoder`` and ``out/tokenizer``; arguments and errors as :func:`tagged`."""
     _refuse(out)
+    config.fit.check_resume(resume)
     teacher = beats.load_encoder(weights_path(config.teacher, files=True))
     trained = train_tokenizer(_frames(folders, config), teacher, config, _checkpoints(out), resume=resume)
     _write(out, config, trained)

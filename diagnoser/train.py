@@ -109,11 +109,7 @@ def check(config: DiagnoserTrainConfig, resume: bool) -> None:
             f"preprocess.seconds {seconds:g} gives {columns} columns, model.max_columns is {longest}",
             cure=f"set model.max_columns to {columns}, or shorten preprocess.seconds",
         )
-    if resume and config.fit.checkpoint_every is None:
-        raise ConfigError(
-            "resume needs checkpoints, and fit.checkpoint_every is not set",
-            cure="set fit.checkpoint_every, in the interrupted run too, or train without resume",
-        )
+    config.fit.check_resume(resume)
 
 
 def data_key(config: DiagnoserTrainConfig, material: Material) -> str:

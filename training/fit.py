@@ -91,11 +91,7 @@ def fit(
         ConfigError: the batch cannot be cut, ``resume`` where no checkpoints are kept, or DeepSpeed is asked
             for and missing.
     """
-    if resume and config.checkpoint_every is None:
-        raise ConfigError(
-            "resume needs checkpoints, and fit.checkpoint_every is not set",
-            cure="set fit.checkpoint_every, in the interrupted run too, or train without resume",
-        )
+    config.check_resume(resume)
     if len(train_dataset) == 0:
         raise DataError("nothing to train on", cure="the training split has no clips of this task")
     if valid is not None and evaluate is None:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from training.config import Strict
+from training.errors import ConfigError
 
 
 class FitConfig(Strict):
@@ -52,3 +53,15 @@ class FitConfig(Strict):
         if self.patience is not None and self.eval_every is None:
             raise ValueError("patience counts validations: give eval_every too")
         return self
+
+    def check_resume(self, resume: bool) -> None:
+        """Refuse to resume what keeps no checkpoints; callers ask before the work that comes first.
+
+        Raises:
+            ConfigError: ``resume`` without ``checkpoint_every``.
+        """
+        if resume and self.checkpoint_every is None:
+            raise ConfigError(
+                "resume needs checkpoints, and fit.checkpoint_every is not set",
+                cure="set fit.checkpoint_every, in the interrupted run too, or train without resume",
+            )

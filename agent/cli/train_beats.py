@@ -45,7 +45,7 @@ def tagged(
 def masked(
     corpora: Corpora, folder: Folder, config: Config = None, override: Override = None, resume: Resume = False
 ) -> None:
-    """Train an audio encoder to predict the units of hidden tokens, as published.
+    """Train an audio encoder to predict the units of hidden tokens (BEATs; docs/beats.md says what is ours).
 
     The first iteration predicts units of a random projection, later ones those of a tokenizer.
 
@@ -70,7 +70,7 @@ def masked(
 def tokenizer(
     corpora: Corpora, folder: Folder, config: Config = None, override: Override = None, resume: Resume = False
 ) -> None:
-    """Distil a unit tokenizer from an audio encoder, as published.
+    """Distil a unit tokenizer from an audio encoder (BEATs; docs/beats.md says what is ours).
 
     **Example**
 

@@ -31,3 +31,20 @@ def noise(clips: int, columns: int, over: int = 0) -> tuple[torch.Tensor, torch.
     generator = torch.Generator().manual_seed(1)
     size = 16 * columns + over
     return MEAN + DEVIATION * torch.randn(clips, size, 128, generator=generator), torch.full((clips,), size)
+
+
+class Clips:
+    """Rows of tensors by their number; reading one more than ``left`` is a kill."""
+
+    def __init__(self, left: int | None = None, **tensors: torch.Tensor):
+        self.tensors, self.left = tensors, left
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return {name: tensor[index] for name, tensor in self.tensors.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from beats_small import noise, small_encoder
+from beats_small import Clips, noise, small_encoder
 from torch.nn import functional as F
 
 from beats.config import DistilConfig, QuantizerConfig, UnitsConfig
@@ -233,22 +233,9 @@ def test_refuses_units_of_another_kind():
         UnitDistiller(small_encoder(), tokenizer, DistilConfig())
 
 
-class Clips:
-    """Clips by their number; reading one more than ``left`` is a kill."""
-
-    def __init__(self, left: int | None = None):
-        self.frames, self.counts = noise(8, 4)
-        self.left = left
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-        return {"frames": self.frames[index], "counts": self.counts[index]}
+def eight(left: int | None = None) -> Clips:
+    frames, counts = noise(8, 4)
+    return Clips(left, frames=frames, counts=counts)
 
 
 def test_resumed_equals_unbroken_and_what_was_trained_is_saved(tmp_path: Path):
@@ -256,12 +243,12 @@ def test_resumed_equals_unbroken_and_what_was_trained_is_saved(tmp_path: Path):
     config = FitConfig(steps=6, batch_size=4, learning_rate=5e-3, checkpoint_every=2, log_every=1)
     shared = {"collate": torch.utils.data.default_collate, "config": config}
     whole, killed, resumed = (distiller(patience=1) for _ in range(3))
-    straight = fit(whole, Clips(), out=tmp_path / "a", **shared)  # type: ignore[arg-type]
+    straight = fit(whole, eight(), out=tmp_path / "a", **shared)  # type: ignore[arg-type]
     losses = [entry["loss"] for entry in straight.history if "loss" in entry]
     assert losses[-1] < losses[0]
     with pytest.raises(KeyboardInterrupt):
-        fit(killed, Clips(left=14), out=tmp_path / "b", **shared)  # type: ignore[arg-type]
-    again = fit(resumed, Clips(), out=tmp_path / "b", resume=True, **shared)  # type: ignore[arg-type]
+        fit(killed, eight(left=14), out=tmp_path / "b", **shared)  # type: ignore[arg-type]
+    again = fit(resumed, eight(), out=tmp_path / "b", resume=True, **shared)  # type: ignore[arg-type]
     assert again.history == straight.history
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name

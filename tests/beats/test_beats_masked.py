@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from beats_small import noise, small_encoder
+from beats_small import Clips, noise, small_encoder
 from torch.nn import functional as F
 
 from beats.config import MaskedConfig, RandomUnitsConfig
@@ -207,32 +207,19 @@ def test_it_learns_the_units_of_eight_clips():
     assert float(out.loss) < 0.8  # 2.8 nats by guessing
 
 
-class Clips:
-    """Clips by their number; reading one more than ``left`` is a kill."""
-
-    def __init__(self, left: int | None = None):
-        self.frames, self.counts = noise(8, 3, over=3)
-        self.units, self.left = some_units(8, 3), left
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-        return {"frames": self.frames[index], "counts": self.counts[index], "units": self.units[index]}
+def eight(left: int | None = None) -> Clips:
+    frames, counts = noise(8, 3, over=3)
+    return Clips(left, frames=frames, counts=counts, units=some_units(8, 3))
 
 
 def test_a_resumed_run_hides_what_the_unbroken_one_does(tmp_path: Path):
     config = FitConfig(steps=4, batch_size=4, checkpoint_every=2, eval_every=2)
-    shared = {"collate": torch.utils.data.default_collate, "config": config, "valid": Clips()}
+    shared = {"collate": torch.utils.data.default_collate, "config": config, "valid": eight()}
     whole, killed, resumed = model(), model(), model()
-    straight = fit(whole, Clips(), out=tmp_path / "a", **shared)  # type: ignore[arg-type]
+    straight = fit(whole, eight(), out=tmp_path / "a", **shared)  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        fit(killed, Clips(left=14), out=tmp_path / "b", **shared)  # type: ignore[arg-type]
-    again = fit(resumed, Clips(), out=tmp_path / "b", resume=True, **shared)  # type: ignore[arg-type]
+        fit(killed, eight(left=14), out=tmp_path / "b", **shared)  # type: ignore[arg-type]
+    again = fit(resumed, eight(), out=tmp_path / "b", resume=True, **shared)  # type: ignore[arg-type]
     assert again.history == straight.history
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
