@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from beats.config import BeatsConfig, beats_config
 from beats.encoder import BeatsEncoder
-from beats.layers import Transformer
+from beats.layers import PositionConv, Transformer
 
 SMALL = BeatsConfig(
     embed_dim=32, dim=32, ffn_dim=48, layers=2, heads=4, conv_pos=8, conv_pos_groups=4, buckets=32, max_distance=60
@@ -148,3 +149,24 @@ def test_gradients_under_autocast_are_close():
     (found,) = torch.autograd.grad(out, table, upstream)
     assert found.dtype == torch.float32
     assert torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
+
+
+@pytest.mark.parametrize(
+    "width, groups, kernel, positions", [(96, 16, 64, 144), (24, 4, 7, 50), (24, 4, 8, 3)]
+)
+def test_the_convolution_by_transforms_equals_the_plain_one_there_and_back(width, groups, kernel, positions):
+    torch.manual_seed(0)
+    layer = PositionConv(width, width, kernel, padding=kernel // 2, groups=groups).double()
+    x = torch.randn(3, width, positions, dtype=torch.float64, requires_grad=True)
+    plain = F.conv1d(x, layer.weight, layer.bias, padding=kernel // 2, groups=groups)
+    found = layer(x)
+    assert not torch.equal(found, plain)  # the other way was taken
+    torch.testing.assert_close(found, plain)
+    weight = torch.randn_like(plain)
+    for ours, theirs in zip(
+        *(torch.autograd.grad((y * weight).sum(), [x, *layer.parameters()]) for y in (found, plain)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        assert torch.equal(layer(x), plain)
