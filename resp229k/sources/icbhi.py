@@ -85,7 +85,7 @@ def _recording(
         table = next(root / table for table in DIAGNOSES if (root / table).is_file())
         values["unknown"] = (unknown_label(root, table, f"diagnosis of patient {patient}", raw),)
     try:
-        cycles = [_cycle(line) for line in file.read_text().splitlines() if line.strip()]
+        cycles = [cycle(line) for line in file.read_text().splitlines() if line.strip()]
         if not cycles:
             raise ValueError("no breathing cycle is annotated")
         metadata = Metadata(site=SITES.get(name["site"]), diagnosis=raw, **people.get(patient, {}))
@@ -110,7 +110,12 @@ def _disputed(cycles: list[Stretch]) -> bool:
     return any(len(kinds) > 1 for kinds in labels.values())
 
 
-def _cycle(line: str) -> Stretch:
+def cycle(line: str) -> Stretch:
+    """A breathing cycle, of a line of an annotation file.
+
+    Raises:
+        ValueError: the line does not have the published form.
+    """
     fields = line.split()
     if len(fields) != 4:
         raise ValueError(f"a cycle has start, end, crackle and wheeze: {line.strip()!r}")

@@ -69,7 +69,7 @@ def _recording(root: Path, place: Place, summary: dict[str, dict[str, str]]) -> 
         if fields is None:
             raise ValueError("the name is not <patient>_<age>_<sex>_<place>_<number>")
         record, events = read_annotation(file, place.part)
-        stretches = tuple(_stretch(event) for event in events)
+        stretches = tuple(stretch(event) for event in events)
         metadata = _metadata(fields, row, record)
         notes = _notes(metadata, row, place, patient)
         if (record or "").strip().lower() == "normal" and any(stretch.kinds for stretch in stretches):
@@ -107,7 +107,12 @@ def _labels(
     return labels.single, unknown
 
 
-def _stretch(event: dict[str, Any]) -> Stretch:
+def stretch(event: dict[str, Any]) -> Stretch:
+    """An event, of its annotation.
+
+    Raises:
+        ValueError, KeyError, TypeError: it does not have the published form.
+    """
     for key in ("start", "end"):
         if not MILLISECONDS.fullmatch(str(event[key])):
             raise ValueError(f"{key} must be milliseconds, not {event[key]!r}")
