@@ -88,8 +88,8 @@ def fit(
         NonFiniteError: loss, gradient or metric is NaN or infinite; on all processes, with step and value.
         RunError: ``out`` holds checkpoints of another config, dataset size or ``data_key``.
         DataError: the dataset is empty or the weights do not fit it.
-        ConfigError: the batch cannot be cut, ``resume`` where no checkpoints are kept, or DeepSpeed is asked
-            for and missing.
+        ConfigError: the batch cannot be cut, ``resume`` where no checkpoints are kept, DeepSpeed is asked
+            for and missing, or the rates are not of this network.
     """
     config.check_resume(resume)
     if len(train_dataset) == 0:
@@ -132,6 +132,8 @@ def _finish(trainer: HouseTrainer, model: nn.Module, home: torch.device, out: Pa
         state = _unwrap_deepspeed(trainer, state)
     if state is not None:
         model.load_state_dict(state, strict=True)
+    elif tracker.average is not None:
+        tracker.average.take()
     model.to(home).eval()
     meet()
     if trainer.args.should_save:

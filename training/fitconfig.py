@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,12 @@ class FitConfig(Strict):
         warmup: share of ``steps`` over which the rate rises to its peak.
         schedule: what follows the warm-up; ``one_cycle`` is the paper's (rise from a tenth of the
             peak, cosine down to a thousandth of it).
+        layer_decay: learning rate of a layer as a share of the layer's above it, for a network that knows
+            its layers.
+        rates: learning rate of a part of the network as a share of what it had, by the beginning of the
+            parameters' names, as in ``{encoder: 0.1}``.
+        ema: share kept at each step by a moving average of the weights, which is then what is validated
+            and kept; none: the weights themselves.
         grad_clip: largest norm of the gradient, 0 for none.
         eval_every: steps between validations; none: only after the last step.
         patience: validations without improvement after which training stops.
@@ -37,6 +43,9 @@ class FitConfig(Strict):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant", "one_cycle"] = "cosine"
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}
+    ema: float | None = Field(default=None, gt=0, lt=1)
     grad_clip: float = Field(default=1.0, ge=0)
     eval_every: int | None = Field(default=None, gt=0)
     patience: int | None = Field(default=None, gt=0)
@@ -52,6 +61,8 @@ class FitConfig(Strict):
             raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
         if self.patience is not None and self.eval_every is None:
             raise ValueError("patience counts validations: give eval_every too")
+        if self.ema is not None and self.deepspeed is not None:
+            raise ValueError("ema needs the whole weights on every process: not with deepspeed")
         return self
 
     def check_resume(self, resume: bool) -> None:

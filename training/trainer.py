@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from training.average import Average
 from training.config import Strict
 from training.errors import NonFiniteError
 from training.files import read_json, write_json
 from training.fitconfig import FitConfig
 from training.model import load_weights
+from training.rates import rate_factors, rate_groups
 from training.seeds import derive, isolated
 
 State = dict[str, torch.Tensor]
@@ -99,16 +101,27 @@ class Tracker(TrainerCallback):
         self.config, self.evaluate, self.advance = config, evaluate, advance
         self.trainer: HouseTrainer | None = None
         self.best: State | None = None
+        self.average: Average | None = None
+        self.averaged: State | None = None  # the average of the checkpoint to go on from
         self.progress: dict[str, Any] = {"best_metric": None, "best_step": None, "bad": 0, "history": []}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin the average from the weights that training begins with."""
+        if self.config.ema is not None:
+            assert self.trainer is not None
+            self.average = Average(self.trainer.net, self.config.ema, self.averaged)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Validate when due; the last step always counts."""
         self.advance()
         step = state.global_step
+        if self.average is not None:
+            self.average.update(step)
         every = self.config.eval_every
         due = step == self.config.steps or (every is not None and step % every == 0)
         if self.evaluate is not None and due:
-            self._validate(step)
+            with nullcontext() if self.average is None else self.average.applied():
+                self._validate(step)
             if self.config.patience is not None and self.progress["bad"] >= self.config.patience:
                 control.should_training_stop = True
         return control
@@ -166,6 +179,7 @@ class HouseTrainer(Trainer):
             super().__init__(model=model, args=arguments, train_dataset=places, data_collator=collate)
         self.house = config
         self.net = model
+        self.factors = rate_factors(model, config)
         self.folder = Path(str(arguments.output_dir))
         self.size = len(places)
         self.tracker = tracker
@@ -195,6 +209,15 @@ class HouseTrainer(Trainer):
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.folder / ".partial" if self.saving else self.folder)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The library's AdamW; in more groups where the rates differ."""
+        if self.optimizer is None and set(self.factors.values()) != {1.0}:
+            decayed = set(self.get_decay_parameter_names(self.net))
+            kind, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.net)
+            self.optimizer = kind(rate_groups(self.net, self.factors, decayed, self.house), **arguments)
+            return self.optimizer
+        return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule of :func:`rate_factor`."""
@@ -259,6 +282,8 @@ class HouseTrainer(Trainer):
             write_json(partial / "progress.json", self.tracker.progress)
             if self.tracker.best is not None:
                 save_file(self.tracker.best, partial / "best.safetensors")
+            if self.tracker.average is not None:
+                save_file(self.tracker.average.weights, partial / "average.safetensors")
         self._barrier()
         if self.args.should_save:
             old = list(folder.glob("checkpoint-*"))
@@ -272,7 +297,9 @@ class HouseTrainer(Trainer):
             dist.barrier()
 
     def recall(self, checkpoint: Path) -> None:
-        """Take the tracker's progress and best weights from a checkpoint."""
+        """Take the tracker's progress, best weights and average from a checkpoint."""
         self.tracker.progress = read_json(checkpoint / "progress.json")
         if (checkpoint / "best.safetensors").is_file():
             self.tracker.best = load_file(checkpoint / "best.safetensors")
+        if (checkpoint / "average.safetensors").is_file():
+            self.tracker.averaged = load_file(checkpoint / "average.safetensors")

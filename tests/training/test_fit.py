@@ -92,8 +92,10 @@ def test_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_resume_is_bit_for_bit(tmp_path: Path, accumulate: int) -> None:
+@pytest.mark.parametrize(
+    ("accumulate", "more"), [(1, {}), (2, {}), (1, {"ema": 0.5, "rates": {"body.0": 0.25}})]
+)
+def test_resume_is_bit_for_bit(tmp_path: Path, accumulate: int, more: dict) -> None:
     """Four steps equal two steps, a kill, and two more, with dropout, augmentation and validation."""
     config = FitConfig(
         steps=4,
@@ -103,6 +105,7 @@ def test_resume_is_bit_for_bit(tmp_path: Path, accumulate: int) -> None:
         checkpoint_every=2,
         eval_every=1,
         log_every=1,
+        **more,
     )
     valid = Points(noise=0.0)
     straight = Net(NetConfig(dropout=0.5))
