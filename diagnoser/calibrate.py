@@ -29,3 +29,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     temperature = float(1.0 / found.x)
     better = found.fun < negative_log_likelihood(logits, labels)
     return temperature if better else 1.0
+
+
+def retemper(probs: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
+    """Probabilities ``(N, C)`` as they were before a division of the logits by ``temperatures (N,)``.
+
+    ``log p`` is the scaled logits up to a constant, so ``T log p`` are the logits up to one. Exact but for
+    probabilities that single precision holds as 0, which stay 0.
+    """
+    with np.errstate(divide="ignore"):
+        logits = np.log(probs.astype(np.float64)) * temperatures[:, None]
+    return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))

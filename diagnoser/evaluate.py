@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diagnoser.metrics import (
-    accuracy,
-    auroc,
-    confusion,
-    ece,
-    f1s,
-    interval,
-    macro_f1,
-    nanmean,
-    number,
-    recalls,
-    sp_se_score,
-    subject_matrices,
-    tail_macro_f1,
-)
+from diagnoser.figures import figures, scored, source_prior, tail_of
 from diagnoser.predictions import Predictions
+from resp229k.audio import Preprocess
 from resp229k.corpus import Corpus
-from resp229k.tasks import get_task
-from training.errors import ContaminationError, DataError
+from training.errors import CheckpointError, ContaminationError, DataError
 from training.files import digest, read_json
-from training.model import read_provenance
+from training.model import Provenance, read_provenance
 
-Score = Callable[[np.ndarray], np.ndarray]
+__all__ = [
+    "Judged",
+    "evaluate",
+    "figures",
+    "judge",
+    "known_subjects",
+    "record_of",
+    "source_prior",
+    "task_of",
+]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A diagnoser's predictions of one test set, and what has to be said beside them.
+
+    Attributes:
+        predictions: of the test set.
+        counts: real training clips per class.
+        met: test subjects that the weights know.
+        selected: whether some of those chose the checkpoint.
+        corpus: digest of the test set's corpus.
+        preprocess: how the diagnoser hears clips.
+    """
+
+    predictions: Predictions
+    counts: dict[str, int]
+    met: list[str]
+    selected: bool
+    corpus: str
+    preprocess: Preprocess
+
+    @property
+    def majority(self) -> int:
+        """The class that most real training clips have, whatever was repeated or synthesized."""
+        names = self.predictions.classes
+        return max(range(len(names)), key=lambda index: self.counts.get(names[index], 0))
 
 
 def evaluate(
@@ -39,7 +62,7 @@ def evaluate(
     split: str = "test",
     task: str | None = None,
     *,
-    tail: Collection[str] = (),
+    tail: Collection[str] | None = None,
     allow_contaminated: bool = False,
     store: Any = None,
     cache: Path | None = None,
@@ -54,7 +77,7 @@ def evaluate(
         corpus: or its folder.
         split: train, select, plan, valid or test.
         task: must be the diagnoser's; by default it is.
-        tail: names of the rare classes.
+        tail: names of the rare classes; None takes those under 1 % of the real training clips.
         allow_contaminated: score subjects that the weights were trained or selected on, and say so.
         store: features of the clips; by default computed once.
         cache: folder of the feature stores; by default ``features`` beside the corpus's audio.
@@ -69,6 +92,29 @@ def evaluate(
         CheckpointError: the folder holds no diagnoser.
     """
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+    judged = judge(
+        model_folder, corpus, split, task, allow_contaminated=allow_contaminated, store=store, cache=cache
+    )
+    if save is not None:
+        judged.predictions.save(save)
+    return record_of([judged], task=task_of(model_folder), split=split, tail=tail, draws=draws, seed=seed)
+
+
+def judge(
+    model_folder: Path,
+    corpus: Corpus,
+    split: str = "test",
+    task: str | None = None,
+    *,
+    allow_contaminated: bool = False,
+    shared: Collection[str] = (),
+    store: Any = None,
+    cache: Path | None = None,
+) -> Judged:
+    """Predict one split; arguments and errors as :func:`evaluate`.
+
+    ``shared`` are subjects that a split as published puts on both sides: they are no contamination there.
+    """
     known = read_provenance(model_folder)
     from diagnoser.predict import Predictor
 
@@ -78,93 +124,85 @@ def evaluate(
     part = corpus.subset(split=split, task=predictor.task)
     if not len(part):
         raise DataError(f"no {split} clips with a label of {predictor.task}", path=corpus.folder)
-    selected = set(part.subjects) & set(known.notes.get("selected_on", []))
-    shared = sorted(set(part.subjects) & set(known.subjects) | selected)
-    if shared and not allow_contaminated:
+    met = sorted((set(part.subjects) - set(shared)) & known_subjects(known))
+    if met and not allow_contaminated:
         raise ContaminationError(
-            f"{len(shared)} of {len(part.subjects)} subjects of {split} were trained or selected on, "
-            f"e.g. {shared[0]}",
+            f"{len(met)} of {len(part.subjects)} subjects of {split} were trained or selected on, "
+            f"e.g. {met[0]}",
             path=corpus.folder,
             cure="score another split, or pass --allow-contaminated, which stamps the output",
         )
     features = store if store is not None else predictor.build_store(part, cache)
     predictions = predictor.predict_corpus(part, features)
-    if save is not None:
-        predictions.save(save)
-    majority = _majority(model_folder, predictor.classes)
-    return {
-        "task": predictor.task,
-        "split": split,
-        "corpus": corpus.digest,
-        "contaminated": {"subjects": len(shared), "hash": digest(shared)} if shared else None,
-        "selected_on": bool(selected),
-        **figures(predictions, tail=tail, draws=draws, seed=seed, task=predictor.task),
-        "source_prior": source_prior(predictions, majority, tail=tail, task=predictor.task),
-    }
+    return Judged(
+        predictions=predictions.with_temperature(float(predictor.model.temperature)),
+        counts=read_json(model_folder / "metrics.json")["real_clips"],
+        met=met,
+        selected=bool(set(met) & set(known.notes.get("selected_on", []))),
+        corpus=corpus.digest,
+        preprocess=predictor.record.preprocess,
+    )
 
 
-def _majority(folder: Path, classes: tuple[str, ...]) -> int:
-    """The class that most real training clips have, whatever was repeated or synthesized."""
-    counts = read_json(folder / "metrics.json")["real_clips"]
-    return max(range(len(classes)), key=lambda index: counts.get(classes[index], 0))
+def known_subjects(known: Provenance) -> set[str]:
+    """Whom weights were trained on, and who chose their checkpoint and temperature."""
+    return {*known.subjects, *known.notes.get("selected_on", [])}
 
 
-def figures(
-    predictions: Predictions, *, tail: Collection[str] = (), draws: int = 1000, seed: int = 0, task: str
+def record_of(
+    judged: list[Judged],
+    *,
+    task: str,
+    split: str,
+    tail: Collection[str] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Scores with 95 % bootstrap intervals over subjects, per-class figures and the confusion matrix.
+    """The figures of one diagnoser, or of the folds' diagnosers together, with all that qualifies them.
 
-    ``macro_f1`` is the mean over the classes present in the truth; undefined scores are None.
-    ``recall`` and ``f1`` hold the classes present in the truth.
+    ``unseen`` lists test classes without a training clip; where there are some, ``seen_only`` are the
+    scores on the clips of the other classes.
     """
-    names = predictions.classes
-    matrices = subject_matrices(predictions.labels, predictions.guesses, predictions.subject_ids, len(names))
-    total = matrices.sum(axis=0)
-    scores = _scores(names, tail, task)
-    known = total.sum(axis=1) > 0
-    return {
-        "clips": len(predictions.labels),
-        "subjects": len(matrices),
-        **{name: number(score(total)) for name, score in scores.items()},
-        "auroc": number(auroc(predictions.labels, predictions.probs)),
-        "ece": number(ece(predictions.labels, predictions.probs)),
-        "intervals": {
-            name: [number(bound) for bound in interval(matrices, score, draws=draws, seed=seed)]
-            for name, score in scores.items()
-        },
-        "recall": {names[i]: number(value) for i, value in enumerate(recalls(total)) if known[i]},
-        "f1": {names[i]: number(value) for i, value in enumerate(f1s(total)) if known[i]},
-        "support": {names[i]: int(total[i].sum()) for i in range(len(names)) if known[i]},
-        "confusion": {"classes": list(names), "counts": total.tolist()},
+    predictions = Predictions.pool([one.predictions for one in judged])
+    counts = {
+        name: sum(one.counts.get(name, 0) for one in judged) for name in predictions.classes
+    }  # of folds together, so that one list of tail classes holds for all
+    rare = tail_of(counts) if tail is None else tail
+    met = sorted({name for one in judged for name in one.met})
+    majority = np.concatenate([np.full(len(one.predictions.labels), one.majority) for one in judged])
+    options: dict[str, Any] = {"tail": rare, "draws": draws, "seed": seed, "task": task}
+    record = {
+        "task": task,
+        "split": split,
+        "corpus": judged[0].corpus if len(judged) == 1 else [one.corpus for one in judged],
+        "contaminated": {"subjects": len(met), "hash": digest(met)} if met else None,
+        "selected_on": any(one.selected for one in judged),
+        "preprocess": judged[0].preprocess.model_dump(mode="json"),
+        "training_clips": counts,
+        **figures(predictions, **options),
+        "source_prior": source_prior(predictions, majority, tail=rare, task=task),
     }
+    present = np.unique(predictions.labels).tolist()
+    unseen = [predictions.classes[index] for index in present if not counts[predictions.classes[index]]]
+    record["unseen"] = unseen
+    seen = np.array([counts[predictions.classes[index]] > 0 for index in predictions.labels])
+    if unseen and seen.any():
+        kept = predictions.take(seen)
+        record["seen_only"] = scored(kept, **options)
+        votes = kept.vote()
+        if votes is not None and len(votes.labels) < len(kept.labels):
+            record["seen_only_per_subject"] = scored(votes, **options)
+    return record
 
 
-def source_prior(
-    predictions: Predictions, majority: int, *, tail: Collection[str] = (), task: str
-) -> dict[str, Any]:
-    """What always guessing the training majority would score."""
-    names = predictions.classes
-    guesses = np.full(len(predictions.labels), majority)
-    matrix = confusion(predictions.labels, guesses, len(names))
-    return {
-        "class": names[majority],
-        **{name: number(score(matrix)) for name, score in _scores(names, tail, task).items()},
-    }
+def task_of(folder: Path) -> str:
+    """The task of a diagnoser, without building the network.
 
-
-def _scores(names: tuple[str, ...], tail: Collection[str], task: str) -> dict[str, Score]:
-    """Scores of confusion matrices ``(…, C, C)``."""
-    rare = [index for index, name in enumerate(names) if name in tail]
-    scores: dict[str, Score] = {
-        "accuracy": accuracy,
-        "macro_f1": macro_f1,
-        "macro_recall": lambda m: nanmean(recalls(m)),
-        "tail_macro_f1": lambda m: tail_macro_f1(m, rare),
-    }
-    normal = get_task(task).normal
-    if normal is not None:
-        index = names.index(normal)
-        scores["sp"] = lambda m: sp_se_score(m, index)[0]
-        scores["se"] = lambda m: sp_se_score(m, index)[1]
-        scores["score"] = lambda m: sp_se_score(m, index)[2]
-    return scores
+    Raises:
+        CheckpointError: the folder holds no diagnoser.
+    """
+    read_provenance(folder)
+    values = read_json(folder / "config.json").get("config", {})
+    if not isinstance(values.get("task"), str):
+        raise CheckpointError("is no diagnoser", path=folder)
+    return str(values["task"])

@@ -1,4 +1,4 @@
-"""Scores of a classifier, and their intervals over subjects. NumPy only.
+"""Scores of a classifier. NumPy only; intervals over subjects are in :mod:`diagnoser.bootstrap`.
 
 Every score is in [0, 1]; undefined ones (no clip to judge by) are NaN in arrays and None in records.
 """
@@ -6,7 +6,7 @@ Every score is in [0, 1]; undefined ones (no clip to judge by) are NaN in arrays
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,32 @@ def sp_se_score(matrix: np.ndarray, normal: int) -> tuple[np.ndarray, np.ndarray
     return sp, se, (sp + se) / 2
 
 
+def challenge_scores(
+    matrix: np.ndarray, normal: int, adventitious: Sequence[int], *, exact: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """SE, SP, AS, HS and Score of the SPRSound challenge (IEEE BioCAS 2022).
+
+    SP is the recall of Normal. SE is the share of the adventitious clips that are called their class
+    (``exact``, tasks 1-2 and 2-2) or any adventitious one (tasks 1-1 and 2-1). AS is their mean, HS
+    their harmonic mean (0 where both are 0), Score the mean of AS and HS. A clip of any other class
+    (Poor Quality) is in neither ratio; calling a Normal or adventitious clip so is an error.
+
+    Args:
+        matrix: confusion counts ``(…, C, C)``.
+        normal: index of the normal class.
+        adventitious: indices of the adventitious classes.
+        exact: whether the class must be right.
+    """
+    rows = matrix[..., list(adventitious), :]
+    square = rows[..., list(adventitious)]
+    hits = np.trace(square, axis1=-2, axis2=-1) if exact else square.sum(axis=(-2, -1))
+    se = ratio(hits, rows.sum(axis=(-2, -1)))
+    sp = ratio(matrix[..., normal, normal], matrix[..., normal, :].sum(axis=-1))
+    mean = (se + sp) / 2
+    harmonic = np.where(se + sp == 0, 0.0, ratio(2 * se * sp, se + sp))
+    return se, sp, mean, harmonic, (mean + harmonic) / 2
+
+
 def auroc(labels: np.ndarray, probs: np.ndarray) -> float:
     """Mean one-against-rest area under the ROC curve over the classes that have both sides.
 
@@ -94,9 +120,32 @@ def ece(labels: np.ndarray, probs: np.ndarray, bins: int = BINS) -> float:
     confidence, hit = probs.max(axis=1), probs.argmax(axis=1) == labels
     if not len(labels):
         return math.nan
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(place, weights=confidence - hit, minlength=bins)
+    gap = np.bincount(bin_of(confidence, bins), weights=confidence - hit, minlength=bins)
     return float(np.abs(gap).sum() / len(labels))
+
+
+def reliability(labels: np.ndarray, probs: np.ndarray, bins: int = BINS) -> list[dict[str, float | int]]:
+    """The bins of :func:`ece`: edges, clips, mean confidence and share of hits; empty ones are left out."""
+    confidence, hit = probs.max(axis=1), probs.argmax(axis=1) == labels
+    place = bin_of(confidence, bins)
+    found: list[dict[str, float | int]] = []
+    for index in np.unique(place).tolist():
+        here = place == index
+        found.append(
+            {
+                "low": round(index / bins, 6),
+                "high": round((index + 1) / bins, 6),
+                "clips": int(here.sum()),
+                "confidence": round(float(confidence[here].mean()), 6),
+                "accuracy": round(float(hit[here].mean()), 6),
+            }
+        )
+    return found
+
+
+def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Index of the equal-width bin ``(lower, upper]`` of each confidence."""
+    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
 def subject_matrices(
@@ -107,41 +156,6 @@ def subject_matrices(
     flat = (place * classes + labels) * classes + guesses
     counts = np.bincount(flat, minlength=len(names) * classes * classes)
     return counts.reshape(len(names), classes, classes)
-
-
-def resample(matrices: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Confusion matrices ``(draws, C, C)`` of test sets with the subjects drawn with replacement."""
-    generator = np.random.default_rng(seed)
-    count = len(matrices)
-    # How often each subject is drawn, then one matrix product for all draws.
-    times = generator.multinomial(count, np.full(count, 1.0 / count), size=draws)
-    flat = times.astype(np.float64) @ matrices.reshape(count, -1).astype(np.float64)
-    return flat.reshape(draws, *matrices.shape[1:])
-
-
-def interval(
-    matrices: np.ndarray,
-    score: Callable[[np.ndarray], np.ndarray],
-    *,
-    draws: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Bootstrap percentile interval of a score over subjects.
-
-    Args:
-        matrices: confusion counts per subject ``(S, C, C)``.
-        score: takes ``(draws, C, C)``, gives ``(draws,)``.
-        draws: bootstrap samples.
-        seed: of the draws.
-        level: coverage.
-    """
-    values = score(resample(matrices, draws, seed))
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def number(value: Any, digits: int = 6) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from diagnoser.bootstrap import interval, resample
 from diagnoser.calibrate import fit_temperature, negative_log_likelihood
 from diagnoser.evaluate import figures, source_prior
 from diagnoser.metrics import (
@@ -19,10 +20,8 @@ from diagnoser.metrics import (
     confusion,
     ece,
     f1s,
-    interval,
     macro_f1,
     recalls,
-    resample,
     sp_se_score,
     subject_matrices,
     tail_macro_f1,
