@@ -140,7 +140,7 @@ class Predictions:
                 labels=self.labels.astype(np.int64),
                 probs=self.probs.astype(np.float32),
                 classes=np.array(self.classes, dtype=np.str_),
-                **({} if self.temperatures is None else {"temperatures": self.temperatures}),
+                temperatures=np.zeros(0) if self.temperatures is None else self.temperatures,
             )
         temporary.replace(path)
         fsync_folder(path.parent)
@@ -154,13 +154,14 @@ class Predictions:
         """
         try:
             with np.load(path, allow_pickle=False) as data:
+                temperatures = data.get("temperatures", np.zeros(0))
                 return cls(
                     clip_ids=data["clip_ids"].tolist(),
                     subject_ids=data["subject_ids"].tolist(),
                     labels=data["labels"],
                     probs=data["probs"],
                     classes=tuple(data["classes"].tolist()),
-                    temperatures=data.get("temperatures"),
+                    temperatures=temperatures if temperatures.size else None,
                 )
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"holds no predictions ({error})", path=path) from error

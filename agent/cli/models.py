@@ -1,4 +1,4 @@
-"""``resp-agent generate``, ``diagnose`` and ``evaluate``."""
+"""``resp-agent generate`` and ``diagnose``; ``evaluate`` has a file of its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.options import Seed, check_file, check_folder, out
+from agent.cli.evaluate import evaluate, find_diagnoser
+from agent.cli.options import Seed, check_folder, out
 from training.errors import AudioError, DataError
-from training.files import read_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from diagnoser.predict import FilePrediction
+
+__all__ = ["diagnose", "evaluate", "find_diagnoser", "generate"]
 
 SHOWN = 3  # classes in the table of diagnose; csv and json hold all
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
@@ -122,93 +122,6 @@ def diagnose(
     _print(rows, predictor.classes, form)
     if strict and any(row.error for row in rows):
         raise typer.Exit(2)
-
-
-def evaluate(
-    corpus: Annotated[Path, typer.Option(help="Corpus folder.")],
-    model: Annotated[Path | None, typer.Option(help="Diagnoser folder or run folder.")] = None,
-    split: Annotated[str, typer.Option(help="train, select, plan, valid or test.")] = "test",
-    out_file: Annotated[Path | None, typer.Option("--out", help="Write the figures as JSON.")] = None,
-    allow_contaminated: Annotated[
-        bool,
-        typer.Option(
-            "--allow-contaminated",
-            help="Score subjects that the weights were trained or selected on; stamps the output.",
-        ),
-    ] = False,
-) -> None:
-    """Score a diagnoser on a split, with intervals over subjects and the source-prior row.
-
-    **Example**
-
-        resp-agent evaluate --model runs/quickstart --corpus runs/quickstart/corpus --split test
-    """
-    if out_file is not None:
-        check_file(out_file)
-    folder = find_diagnoser(model)
-    from diagnoser.evaluate import evaluate as score
-    from training.files import write_json
-
-    figures = score(folder, corpus, split=split, allow_contaminated=allow_contaminated)
-    if out_file is not None:
-        write_json(out_file, figures)
-    out.print(_score_table(figures))
-    if out_file is not None:
-        out.print(f"all figures: {out_file}", highlight=False)
-
-
-def _score_table(figures: dict[str, Any]) -> Table:
-    """Figures with their intervals beside the row that guesses the training majority."""
-    from rich.table import Table
-
-    title = (
-        f"{figures['task']}, {figures['split']}: {figures['clips']} clips of {figures['subjects']} subjects"
-    )
-    if figures["contaminated"]:
-        title += (
-            f" — CONTAMINATED: {figures['contaminated']['subjects']} subjects were trained or selected on"
-        )
-    prior = figures["source_prior"]
-    table = Table("figure", "value", "95 % interval", f"always {prior['class']}", title=title)
-    for name in ("sp", "se", "score", "accuracy", "macro_f1", "macro_recall", "auroc", "ece"):
-        if figures.get(name) is None:
-            continue
-        low, high = figures["intervals"].get(name) or (None, None)
-        interval = "" if low is None else f"{low:.3f} – {high:.3f}"
-        guess = prior.get(name)
-        table.add_row(name, f"{figures[name]:.3f}", interval, "" if guess is None else f"{guess:.3f}")
-    for label, value in figures["recall"].items():
-        if figures["support"][label]:
-            table.add_row(f"recall {label}", f"{value:.3f}", "", "")
-    return table
-
-
-def find_diagnoser(path: Path | None) -> Path:
-    """The diagnoser folder meant by ``--model``: itself, the last one of a run, or of the newest run.
-
-    Raises:
-        DataError: there is none, or the run's summary does not name it.
-    """
-    if path is None:
-        runs = sorted(Path("runs").glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
-        if not runs:
-            raise DataError(
-                "no finished run in ./runs", cure="give --model, or run `resp-agent loop --config quickstart`"
-            )
-        path = runs[-1].parent
-    if (path / "model.safetensors").is_file():
-        return path
-    summary = path / "summary.json"
-    if not summary.is_file():
-        raise DataError(
-            "holds no diagnoser and is no finished run", path=path, cure="give a diagnoser or run folder"
-        )
-    record = read_json(summary)
-    if not isinstance(record, dict) or not isinstance(record.get("diagnoser"), str):
-        raise DataError(
-            "names no diagnoser", path=summary, cure="give the diagnoser's folder, or repeat the run"
-        )
-    return path / record["diagnoser"]
 
 
 def _recordings(path: Path) -> list[Path]:

@@ -101,7 +101,10 @@ BAD = {
     "no run": (["diagnose", "ok.wav"], "runs"),
     "corrupt summary": (["diagnose", "ok.wav", "--model", "torn"], "summary.json"),
     "summary without diagnoser": (["diagnose", "ok.wav", "--model", "other"], "summary.json"),
-    "figures into a folder": (["evaluate", "--corpus", "nowhere", "--out", "hollow"], "hollow"),
+    "figures into a folder": (["evaluate", "--corpus", "nowhere", "--out", "bad.json"], "bad.json"),
+    "figures below a file": (["evaluate", "--corpus", "nowhere", "--out", "bad.wav/x"], "bad.wav"),
+    "neither corpus nor suite": (["evaluate"], "--suite"),
+    "unknown suite": (["evaluate", "--suite", "everything"], "everything"),
     "no corpus": (["evaluate", "--corpus", "nowhere", "--model", "nomodel"], "nomodel"),
     "no manifest": (["data", "check", "hollow"], "manifest"),
     "missing corpus root": (["data", "build", "-o", "root=nowhere", "--out", "x"], "nowhere"),
@@ -116,7 +119,8 @@ def inputs(tmp_path: Path) -> Path:
     (tmp_path / "bad.wav").write_bytes(b"RIFF no audio here")
     (tmp_path / "empty.wav").write_bytes(b"")
     write_wav(tmp_path / "silent.wav", np.zeros(16000), synthetic=False)
-    (tmp_path / "hollow").mkdir()
+    for name in ("hollow", "bad.json"):
+        (tmp_path / name).mkdir()
     for name, text in {"torn": '{"diagnos', "other": "{}"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text(text)
