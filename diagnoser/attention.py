@@ -1,8 +1,13 @@
-"""Longformer attention as two masked dense calls: the library's output without its sliding chunks.
+"""Longformer attention without the library's sliding chunks: the same output from masked attention calls.
 
-The library's chunked path is made for thousands of places; at a few hundred on a CPU most of its time
-goes into shuffling. Here the pattern is a mask: a local place sees its window and every global place
-through ``query/key/value``; a global place sees everything through ``query_global/key_global/value_global``.
+A local place sees its window and every global place through ``query/key/value``; a global place sees
+everything through ``query_global/key_global/value_global``. Two forms differ in the local part alone:
+
+- dense: one call, the pattern is a mask ``(L, L)``. Best at a few hundred places.
+- banded: a call per block of queries, over the block's keys, a window on either side, and the global
+  places. Time and memory grow as ``L x (window + globals)``.
+
+The library's chunks touch the keys as often as the banded form, but spend most of their time on shuffling.
 """
 
 from __future__ import annotations
@@ -14,9 +19,25 @@ from torch import nn
 from transformers import LongformerForSequenceClassification
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
+CROSSOVER = 384
+"""Places up to which one masked call takes less time, and never less than twice the window: below, the
+blocks would hold nearly all keys. Measured on one CPU core, see ``benchmarks/diagnoser.py``."""
+BLOCK = 128
+"""Queries of a banded call, and never less than the window: smaller blocks spend their time on calls, larger
+ones on masked keys."""
 
-class DenseSelfAttention(LongformerSelfAttention):
-    """Drop-in for the library's self-attention, with the same parameters."""
+
+class MaskedSelfAttention(LongformerSelfAttention):
+    """Drop-in for the library's self-attention, with the same parameters.
+
+    Both forms call the projections in the same order: processes with sequences of different length
+    gather partitioned parameters in step.
+
+    Attributes:
+        crossover: places up to which the dense form is taken; None: always.
+    """
+
+    crossover: int | None = None
 
     def forward(
         self,
@@ -42,19 +63,23 @@ class DenseSelfAttention(LongformerSelfAttention):
             states ``(B, L, D)``, zero at padding.
         """
         if is_index_masked is None or is_index_global_attn is None or output_attentions:
-            raise ValueError("dense attention needs both masks and gives no attention weights")
+            raise ValueError("masked attention needs both masks and gives no attention weights")
         valid, everywhere = ~is_index_masked, is_index_global_attn & ~is_index_masked
-        place = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-        near = (place[:, None] - place[None, :]).abs() <= self.one_sided_attn_window_size
-        # A padded query may see nothing: its output is zeroed below, but must stay finite.
-        allowed = (near | everywhere[:, None, :]) & valid[:, None, :] | torch.diag(near.new_ones(len(place)))
-        states = self._attend(
-            self.query(hidden_states), self.key(hidden_states), self.value(hidden_states), allowed
+        count = int(everywhere.sum(dim=1).max())
+        # Stable: the global places of each row first, in their order.
+        index = torch.argsort((~everywhere).long(), dim=1, stable=True)[:, :count]
+        local = self._dense
+        if self.crossover is not None and hidden_states.shape[1] > self.crossover:
+            local = self._banded
+        states = local(
+            self.query(hidden_states),
+            self.key(hidden_states),
+            self.value(hidden_states),
+            valid,
+            everywhere,
+            index,
         )
         if is_global_attn:
-            count = int(everywhere.sum(dim=1).max())
-            # Stable: the global places of each row first, in their order.
-            index = torch.argsort((~everywhere).long(), dim=1, stable=True)[:, :count]
             spread = index[..., None].expand(-1, -1, hidden_states.shape[-1])
             wide = self._attend(
                 self.query_global(hidden_states.gather(1, spread)),
@@ -66,10 +91,61 @@ class DenseSelfAttention(LongformerSelfAttention):
             states = states.scatter(1, spread, torch.where(real, wide, states.gather(1, spread)))
         return (states.masked_fill(is_index_masked[..., None], 0.0),)
 
+    def _dense(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        valid: torch.Tensor,
+        everywhere: torch.Tensor,
+        index: torch.Tensor,
+    ) -> torch.Tensor:
+        """Local attention ``(B, L, D)`` in one call; the global places ``index (B, G)`` are not needed."""
+        place = torch.arange(query.shape[1], device=query.device)
+        near = (place[:, None] - place[None, :]).abs() <= self.one_sided_attn_window_size
+        # A padded query may see nothing: its output is zeroed later, but must stay finite.
+        allowed = (near | everywhere[:, None, :]) & valid[:, None, :] | torch.diag(near.new_ones(len(place)))
+        return self._attend(query, key, value, allowed)
+
+    def _banded(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        valid: torch.Tensor,
+        everywhere: torch.Tensor,
+        index: torch.Tensor,
+    ) -> torch.Tensor:
+        """Local attention ``(B, L, D)`` block by block, over the window and the global places ``(B, G)``."""
+        side, length = self.one_sided_attn_window_size, query.shape[1]
+        spread = index[..., None].expand(-1, -1, key.shape[-1])
+        far_key, far_value = key.gather(1, spread), value.gather(1, spread)
+        far = everywhere.gather(1, index)[:, None, :]
+        # Each global place counts once, whether it is near or not.
+        once = valid & ~everywhere
+        place = torch.arange(length, device=query.device)
+        blocks = []
+        for start in range(0, length, block := max(BLOCK, 2 * side)):
+            stop = min(start + block, length)
+            reach = slice(max(start - side, 0), min(stop + side, length))
+            apart = (place[start:stop, None] - place[None, reach]).abs()
+            # A padded query may see nothing: its output is zeroed later, but must stay finite.
+            own = (apart == 0) & ~valid[:, start:stop, None]
+            seen = (apart <= side) & once[:, None, reach] | own
+            blocks.append(
+                self._attend(
+                    query[:, start:stop],
+                    torch.cat([far_key, key[:, reach]], dim=1),
+                    torch.cat([far_value, value[:, reach]], dim=1),
+                    torch.cat([far.expand(-1, stop - start, -1), seen], dim=2),
+                )
+            )
+        return torch.cat(blocks, dim=1)
+
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor
     ) -> torch.Tensor:
-        """Scaled dot-product attention of ``(B, Q, D)`` over ``(B, L, D)`` where ``allowed (B, Q, L)``."""
+        """Scaled dot-product attention of ``(B, Q, D)`` over ``(B, K, D)`` where ``allowed (B, Q, K)``."""
 
         def heads(x: torch.Tensor) -> torch.Tensor:
             return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
@@ -84,10 +160,16 @@ class DenseSelfAttention(LongformerSelfAttention):
         return out.transpose(1, 2).flatten(2)
 
 
-def make_dense(network: LongformerForSequenceClassification) -> None:
-    """Switch every layer of a Longformer to :class:`DenseSelfAttention`, weights kept."""
+def make_masked(network: LongformerForSequenceClassification, *, auto: bool) -> None:
+    """Give every layer of a new Longformer :class:`MaskedSelfAttention`, weights kept.
+
+    ``auto`` chooses the form by length, otherwise it is dense.
+    """
     layers: Any = network.longformer.encoder.layer
     for layer in layers:
-        layer.attention.self.__class__ = DenseSelfAttention
+        attention = layer.attention.self
+        attention.__class__ = MaskedSelfAttention
+        if auto:
+            attention.crossover = max(CROSSOVER, 4 * attention.one_sided_attn_window_size)
     # Only the sliding chunks need lengths that are multiples of the window.
     network.longformer.config.attention_window = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,16 +17,23 @@ SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[DESCRIPTION]")
 CLS, PAD, SEP, UNK, DESCRIPTION = range(len(SPECIAL))
 
 MAKERS = "subjects.json"  # beside a synthetic manifest: subjects that its makers were trained on
+TUNED = "encoder"  # in a diagnoser's folder: its own encoder, if that was trained with it
 
 
 class Anchors(Strict):
-    """Audio places with global attention: ``rows`` rows of every ``every_columns``-th column.
+    """Audio places with global attention: the named ``rows`` of every ``every_columns``-th column.
 
-    The paper's "every 4th of 496 places" is two of the eight rows of every column.
+    The paper's "every 4th of 496 places" is rows 0 and 4 of the eight rows of every column.
     """
 
     every_columns: int = Field(default=1, gt=0)
-    rows: int = Field(default=1, gt=0)
+    rows: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if list(self.rows) != sorted(set(self.rows)):
+            raise ValueError(f"anchors.rows {list(self.rows)} must ascend, each row once")
+        return self
 
 
 class DiagnoserSizes(Strict):
@@ -38,10 +45,11 @@ class DiagnoserSizes(Strict):
         heads: its attention heads.
         inner: width of its feed-forward layers.
         window: width of the sliding attention window, places (even).
-        attention: ``dense`` and ``library`` give the same output; ``library`` is the sliding window of
-            transformers, for long sequences; ``dense`` two masked attention calls, faster on CPUs.
+        attention: how it is computed; the output is the same. ``auto`` takes the dense or the banded form
+            by length, ``dense`` two masked attention calls, ``library`` the sliding chunks of transformers.
         rows: frequency rows after averaging neighbours; must divide the grid's rows.
-        anchors: audio places with global attention.
+        anchors: audio places with global attention, by row after averaging; none: only ``[CLS]`` and
+            ``[DESCRIPTION]`` attend globally.
         pool: what the classifier sees: the ``[CLS]`` state (the paper's), or the average of it and the
             mean audio state, which learns from fewer clips.
         text_tokens: longest narrative, tokens.
@@ -50,6 +58,9 @@ class DiagnoserSizes(Strict):
         dropout: of states.
         text_dropout: share of text tokens hidden in training (paper: 0.2).
         audio_dropout: share of audio columns hidden in training (paper: 0.1).
+        whole_text_dropout: share of samples whose narrative is hidden whole in training.
+        whole_audio_dropout: share of samples whose audio is hidden whole in training; a sample never
+            loses both.
     """
 
     hidden: int = Field(default=64, gt=0)
@@ -57,9 +68,9 @@ class DiagnoserSizes(Strict):
     heads: int = Field(default=4, gt=0)
     inner: int = Field(default=128, gt=0)
     window: int = Field(default=32, gt=0, multiple_of=2)
-    attention: Literal["dense", "library"] = "dense"
+    attention: Literal["auto", "dense", "library"] = "auto"
     rows: int = Field(default=2, gt=0)
-    anchors: Anchors = Anchors()
+    anchors: Anchors | None = Anchors()
     pool: Literal["cls", "mean"] = "mean"
     text_tokens: int = Field(default=32, ge=0)
     vocabulary: int = Field(default=400, ge=64)
@@ -67,13 +78,17 @@ class DiagnoserSizes(Strict):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     text_dropout: float = Field(default=0.2, ge=0, lt=1)
     audio_dropout: float = Field(default=0.1, ge=0, lt=1)
+    whole_text_dropout: float = Field(default=0.0, ge=0, lt=1)
+    whole_audio_dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is no multiple of heads {self.heads}")
-        if self.rows % self.anchors.rows:
-            raise ValueError(f"rows {self.rows} is no multiple of anchors.rows {self.anchors.rows}")
+        if self.anchors is not None and self.anchors.rows[-1] >= self.rows:
+            raise ValueError(f"anchors.rows {list(self.anchors.rows)} must lie below rows {self.rows}")
+        if self.whole_text_dropout + self.whole_audio_dropout > 1:
+            raise ValueError("whole_text_dropout and whole_audio_dropout add up to more than 1")
         return self
 
     @property
@@ -100,6 +115,34 @@ class DiagnoserConfig(Strict):
         return self
 
 
+class AugmentConfig(Strict):
+    """Augmentation of the grids of training clips; a grid is what the diagnoser (or its encoder) hears.
+
+    Attributes:
+        mixup: Zhang et al. (2018): ``alpha`` of the Beta distribution of the shares; 0: off.
+        time_masks: Park et al. (2019), SpecAugment: spans of columns set to the training clips' mean.
+        time_share: longest of these spans, as a share of the clip's columns.
+        row_masks: spans of frequency rows set to the mean.
+        row_share: longest of these spans, as a share of the grid's rows.
+    """
+
+    mixup: float = Field(default=0.0, ge=0)
+    time_masks: int = Field(default=0, ge=0)
+    time_share: float = Field(default=0.2, gt=0, lt=1)
+    row_masks: int = Field(default=0, ge=0)
+    row_share: float = Field(default=0.25, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        for masks, share, name in (
+            (self.time_masks, self.time_share, "time"),
+            (self.row_masks, self.row_share, "row"),
+        ):
+            if masks * share >= 1:
+                raise ValueError(f"{masks} {name} masks of {share:g} may hide a whole clip")
+        return self
+
+
 class DiagnoserTrainConfig(Strict):
     """How a diagnoser is trained. Paths may hold ``${NAME}``.
 
@@ -113,7 +156,16 @@ class DiagnoserTrainConfig(Strict):
         model: sizes.
         fit: optimisation.
         balanced: draw the classes equally often.
-        loss_weights: ``inverse`` weights a clip's loss by one over its class's clips.
+        loss_weights: of the classes: ``inverse`` is one over the class's clips, ``effective`` one over
+            their effective number (Cui et al. 2019). Sampling and loss do not know of each other: with
+            ``balanced`` both act.
+        effective_beta: of the effective number, (1 - beta^n) / (1 - beta).
+        logit_adjustment: times the classes' log shares of the training clips, added to the logits in the
+            training loss alone (Menon et al. 2021, tau); 0: off.
+        synthetic_weight: of a synthetic clip's loss, beside 1 for a real one.
+        augment: of the grids, in training.
+        tune_encoder: train the encoder too; the tuned one is written into the diagnoser's folder. Give it
+            a smaller rate with ``fit.rates: {encoder: 0.1}``.
         init: folder of a diagnoser to start from (same task and sizes).
         text: whether the narrative is read.
         seed: of initial weights and narratives.
@@ -130,7 +182,12 @@ class DiagnoserTrainConfig(Strict):
     model: DiagnoserSizes = DiagnoserSizes()
     fit: FitConfig = FitConfig(steps=400, batch_size=32, learning_rate=2e-3, eval_every=50, patience=4)
     balanced: bool = False
-    loss_weights: Literal["none", "inverse"] = "none"
+    loss_weights: Literal["none", "inverse", "effective"] = "none"
+    effective_beta: float = Field(default=0.999, ge=0, lt=1)
+    logit_adjustment: float = Field(default=0.0, ge=0)
+    synthetic_weight: float = Field(default=1.0, ge=0)
+    augment: AugmentConfig = AugmentConfig()
+    tune_encoder: bool = False
     init: str | None = None
     text: bool = True
     seed: int = Field(default=0, ge=0)

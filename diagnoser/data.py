@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,13 @@ class ClipDataset:
         self.clip_ids, self.store, self.token_ids = list(clip_ids), store, list(token_ids)
         self.labels, self.weights = labels, weights
 
+    def alone(self, kept: Literal["audio", "text"]) -> ClipDataset:
+        """The same clips with the other modality hidden, for calibration."""
+        silent, mute = kept == "text", kept == "audio"
+        store = Silenced(self.store) if silent else self.store
+        read = [[] for _ in self.token_ids] if mute else self.token_ids
+        return ClipDataset(self.clip_ids, store, read, self.labels, self.weights)
+
     def __len__(self) -> int:
         return len(self.clip_ids)
 
@@ -67,8 +74,19 @@ class ClipDataset:
         return sample
 
 
+class Silenced:
+    """A store whose features have no columns."""
+
+    def __init__(self, store: Any):
+        self.store = store
+
+    def features(self, clip_id: str) -> np.ndarray:
+        """``(0, F, D)``."""
+        return np.asarray(self.store.features(clip_id))[:0]
+
+
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Pad samples to the forward's arguments."""
+    """Pad samples to the forward's arguments; a grid ``(0, F, D)`` is a sample without audio."""
     columns = torch.tensor([len(sample["features"]) for sample in samples])
     rows, dim = samples[0]["features"].shape[1:]
     features = torch.zeros(len(samples), int(columns.max()), rows, dim)

@@ -3,7 +3,8 @@
     [CLS] [DESCRIPTION] text … audio places … [SEP]
 
 Audio places hold the BEATs grid through one Linear, time-major, with a learned embedding of their
-frequency row. ``[CLS]``, ``[DESCRIPTION]`` and the anchors attend globally.
+frequency row. ``[CLS]``, ``[DESCRIPTION]`` and the anchors attend globally. A sample without text or
+without audio has no places for it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch import nn
 from transformers import LongformerConfig, LongformerForSequenceClassification
 from transformers.utils import ModelOutput
 
-from diagnoser.attention import make_dense
+from diagnoser.attention import make_masked
 from diagnoser.config import CLS, DESCRIPTION, PAD, SEP, DiagnoserConfig
+from diagnoser.weave import Sequence, hide_whole, masks, pack
 from training.model import Model
 
 # It announces every padded batch; padding is our daily bread and is tested.
@@ -33,16 +35,6 @@ class DiagnoserOutput(ModelOutput):
     logits: torch.Tensor | None = None
 
 
-@dataclass
-class Sequence:
-    """A packed batch: states ``(B, L, H)``; ``attend``, ``everywhere`` and ``audio`` ``(B, L)`` bool."""
-
-    states: torch.Tensor
-    attend: torch.Tensor
-    everywhere: torch.Tensor
-    audio: torch.Tensor
-
-
 class Diagnoser(Model):
     """Classifier of clips. Padding of text, audio or batch never changes a logit."""
 
@@ -51,6 +43,7 @@ class Diagnoser(Model):
     feature_mean: torch.Tensor
     feature_scale: torch.Tensor
     temperature: torch.Tensor
+    alone_temperatures: torch.Tensor
 
     def __init__(self, config: DiagnoserConfig):
         super().__init__(config)
@@ -62,8 +55,10 @@ class Diagnoser(Model):
         self.register_buffer("feature_mean", torch.zeros(config.feature_rows, config.feature_dim))
         self.register_buffer("feature_scale", torch.ones(config.feature_rows, config.feature_dim))
         self.register_buffer("temperature", torch.ones(()))
-        if sizes.attention == "dense":
-            make_dense(self.longformer)
+        # Of audio alone and of text alone, as multiples of the temperature of both.
+        self.register_buffer("alone_temperatures", torch.ones(2))
+        if sizes.attention != "library":
+            make_masked(self.longformer, auto=sizes.attention == "auto")
         if sizes.pool == "cls":
             # Only [CLS] leaves the last layer, and it is global: the local projections there cannot
             # reach the output. Frozen, so that what is trainable is what learns.
@@ -92,24 +87,29 @@ class Diagnoser(Model):
         """Logits, and with labels the weighted mean cross-entropy.
 
         Args:
-            text_ids: narrative tokens, without special tokens ``(B, N)``.
+            text_ids: narrative tokens, without special tokens ``(B, N)``; none: audio alone.
             text_mask: which of them are real ``(B, N)``.
-            features: BEATs grid ``(B, T, F, D)``.
-            columns: real columns of each grid ``(B,)``.
+            features: BEATs grid ``(B, T, F, D)``; T may be 0.
+            columns: real columns of each grid ``(B,)``; 0: text alone.
             labels: class indices ``(B,)``.
             weights: of each sample's loss ``(B,)``.
         """
-        sequence = pack(self._weave(text_ids, text_mask.bool(), features, columns))
+        sizes, text_mask = self.config.sizes, text_mask.bool()
+        if self.training:
+            text_mask, columns = hide_whole(
+                text_mask, columns, text=sizes.whole_text_dropout, audio=sizes.whole_audio_dropout
+            )
+        sequence = self.weave(text_ids, text_mask, features, columns)
         encoded = self.longformer.longformer(
             inputs_embeds=sequence.states,
             attention_mask=sequence.attend.long(),
             global_attention_mask=sequence.everywhere.long(),
         ).last_hidden_state
         summary = encoded[:, 0]
-        if self.config.sizes.pool == "mean":
+        if sizes.pool == "mean":
             heard = (sequence.audio & sequence.attend)[..., None].to(encoded.dtype)
             mean = (encoded * heard).sum(dim=1) / heard.sum(dim=1).clamp_min(1.0)
-            summary = 0.5 * (summary + mean)
+            summary = torch.where(columns[:, None] > 0, 0.5 * (summary + mean), summary)
         logits = self.longformer.classifier(summary[:, None])
         if labels is None:
             return DiagnoserOutput(logits=logits)
@@ -117,71 +117,56 @@ class Diagnoser(Model):
         loss = (losses if weights is None else losses * weights).mean()
         return DiagnoserOutput(loss=loss, logits=logits)
 
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Calibrated probabilities ``(B, C)``."""
-        return torch.softmax(logits / self.temperature, dim=-1)
+    def set_temperatures(self, both: float, *, audio: float | None = None, text: float | None = None) -> None:
+        """Set the temperatures of samples with both modalities, with audio alone and with text alone.
 
-    def _weave(
+        One that is not given is that of ``both``.
+        """
+        self.temperature.fill_(both)
+        alone = [1.0 if one is None else one / both for one in (audio, text)]
+        self.alone_temperatures.copy_(torch.tensor(alone))
+
+    def temperatures(self, present: torch.Tensor) -> torch.Tensor:
+        """Temperature of each sample ``(B,)``, from :func:`diagnoser.weave.present` ``(B, 2)``."""
+        text, audio = present.unbind(dim=1)
+        multiple = torch.ones(len(present), device=present.device)
+        multiple = torch.where(audio & ~text, self.alone_temperatures[0], multiple)
+        return self.temperature * torch.where(text & ~audio, self.alone_temperatures[1], multiple)
+
+    def probabilities(self, logits: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+        """Calibrated probabilities ``(B, C)``.
+
+        Args:
+            logits: ``(B, C)``.
+            present: which samples have text and which have audio ``(B, 2)``; None: all have both.
+        """
+        temperature = self.temperature if present is None else self.temperatures(present)[:, None]
+        return torch.softmax(logits / temperature, dim=-1)
+
+    def weave(
         self, text_ids: torch.Tensor, text_mask: torch.Tensor, features: torch.Tensor, columns: torch.Tensor
-    ) -> tuple[Sequence, torch.Tensor]:
-        """All places in order, padding still inside, and which are real ``(B, L)``."""
-        sizes, batch = self.config.sizes, len(columns)
+    ) -> Sequence:
+        """The packed sequence of the forward's arguments; text and audio beyond the limits are cut."""
+        sizes = self.config.sizes
         text_ids, text_mask = text_ids[:, : sizes.text_tokens], text_mask[:, : sizes.text_tokens]
         features = features[:, : sizes.max_columns]
-        device, count = columns.device, features.shape[1]
         table = self.longformer.longformer.get_input_embeddings()
 
         def special(token: int) -> torch.Tensor:
-            return table(torch.full((batch, 1), token, device=device))
+            return table(torch.full((len(columns), 1), token, device=columns.device))
 
         audio = self._audio(features)
-        present = torch.arange(count, device=device) < columns[:, None]  # (B, T)
-        heard, read = present, text_mask
-        if self.training:
-            heard = present & (torch.rand(present.shape, device=device) >= sizes.audio_dropout)
-            read = text_mask & (torch.rand(read.shape, device=device) >= sizes.text_dropout)
-        one, nothing = text_mask.new_ones(batch, 1), text_mask.new_zeros(batch, 1)
-        no_text = torch.zeros_like(text_mask)
-
-        def places(per_column: torch.Tensor) -> torch.Tensor:
-            return per_column.repeat_interleave(sizes.rows, dim=1)
-
-        anchors = (torch.arange(count, device=device) % sizes.anchors.every_columns == 0)[:, None] & (
-            torch.arange(sizes.rows, device=device) % (sizes.rows // sizes.anchors.rows) == 0
+        given = masks(sizes, text_mask, columns, features.shape[1], training=self.training)
+        return pack(
+            torch.cat([special(CLS), special(DESCRIPTION), table(text_ids), audio, special(SEP)], 1), given
         )
-        real = torch.cat([one, one, text_mask, places(present), one], dim=1)
-        attend = torch.cat([one, one, read, places(heard), one], dim=1)
-        sequence = Sequence(
-            states=torch.cat([special(CLS), special(DESCRIPTION), table(text_ids), audio, special(SEP)], 1),
-            attend=attend,
-            everywhere=torch.cat([one, one, no_text, anchors.flatten().expand(batch, -1), nothing], 1)
-            & attend,
-            audio=torch.cat([nothing, nothing, no_text, places(present), nothing], dim=1),
-        )
-        return sequence, real
 
     def _audio(self, features: torch.Tensor) -> torch.Tensor:
         """Grid ``(B, T, F, D)`` to places ``(B, T x rows, H)``, time-major."""
-        rows = self.config.sizes.rows
+        rows, merged = self.config.sizes.rows, self.config.feature_rows // self.config.sizes.rows
         standard = (features.to(self.projection.weight.dtype) - self.feature_mean) / self.feature_scale
-        pooled = standard.unflatten(2, (rows, -1)).mean(dim=3)
+        pooled = standard.unflatten(2, (rows, merged)).mean(dim=3)
         return (self.projection(pooled) + self.row_embedding.weight).flatten(1, 2)
-
-
-def pack(woven: tuple[Sequence, torch.Tensor]) -> Sequence:
-    """Move the padding behind each sample's real places, and cut what is padding in all of them.
-
-    Positions and windows are then those of the sample alone, whatever it is batched with.
-    """
-    sequence, real = woven
-    order = torch.argsort((~real).long(), dim=1, stable=True)[:, : int(real.sum(dim=1).max())]
-    kept = real.gather(1, order)
-    return Sequence(
-        states=sequence.states.gather(1, order[..., None].expand(-1, -1, sequence.states.shape[-1])),
-        attend=sequence.attend.gather(1, order) & kept,
-        everywhere=sequence.everywhere.gather(1, order) & kept,
-        audio=sequence.audio.gather(1, order) & kept,
-    )
 
 
 def _longformer_config(config: DiagnoserConfig) -> LongformerConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from diagnoser.data import ClipDataset, Sample, collate, tokens
 from diagnoser.model import Diagnoser
 from diagnoser.predictions import Predictions
 from diagnoser.text import Words
+from diagnoser.weave import present
 from resp229k.audio import RATE, Preprocess, load_audio
 from resp229k.corpus import Corpus
 from training.config import Strict, validate
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 RECORD = "diagnoser.json"
 BATCH = 64
+OVERLAP = 0.25  # of two neighbouring windows at least, so that what one cuts the other hears whole
 
 
 class DiagnoserRecord(Strict):
@@ -50,13 +53,28 @@ class DiagnoserRecord(Strict):
 class FilePrediction:
     """One file: either probabilities, or why there are none.
 
-    ``error`` is the reason and, behind an arrow, the cure.
+    ``error`` is the reason and, behind an arrow, the cure. Without ``path`` a narrative was read alone.
     """
 
-    path: Path
+    path: Path | None
     label: str | None = None
     probabilities: dict[str, float] | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A window of a wave, or a narrative alone, ready for the network.
+
+    Attributes:
+        owner: index of its wave.
+        start: where it begins in the wave, s.
+        sample: of :func:`diagnoser.data.collate`.
+    """
+
+    owner: int
+    start: float
+    sample: Sample
 
 
 class Predictor:
@@ -140,18 +158,19 @@ class Predictor:
     def predict_files(self, paths: Sequence[Path], text: str | None = None) -> list[FilePrediction]:
         """Predict recordings; one that cannot be used gets the reason instead.
 
-        A recording longer than the diagnoser's input is cut into windows, whose probabilities are
-        averaged. Without ``text`` the diagnoser listens only.
+        A recording longer than ``preprocess.seconds`` is cut into overlapping windows, whose
+        probabilities are averaged. Without ``text`` the diagnoser listens only.
         """
         return [self._file(path, text) for path in paths]
 
-    def predict_file(self, path: Path, text: str | None = None) -> FilePrediction:
-        """Predict one recording.
+    def predict_file(self, path: Path | None, text: str | None = None) -> FilePrediction:
+        """Predict one recording, or without ``path`` a narrative alone.
 
         Raises:
             AudioError: it cannot be used.
+            DataError: neither a recording nor a narrative that the diagnoser reads.
         """
-        wave = load_audio(path)
+        wave = None if path is None else load_audio(path)
         try:
             row = self.probabilities([wave], [text])[0]
         except AudioError as error:  # too short: only here is the file known
@@ -163,29 +182,59 @@ class Predictor:
         )
 
     def probabilities(
-        self, waves: Sequence[np.ndarray], texts: Sequence[str | None] | None = None
+        self, waves: Sequence[np.ndarray | None], texts: Sequence[str | None] | None = None
     ) -> np.ndarray:
-        """Probabilities ``(N, C)`` of 16 kHz waves, averaged over windows.
+        """Probabilities ``(N, C)`` of 16 kHz waves, averaged over windows; calibrated for what is there.
+
+        Args:
+            waves: ``(S,)`` each; None: the narrative alone.
+            texts: narrative of each wave; None: the wave alone.
 
         Raises:
             AudioError: a wave is too short for one column of features.
+            DataError: neither a wave nor a narrative that the diagnoser reads.
+        """
+        found = self.pieces(waves, texts)
+        each = self._probabilities([piece.sample for piece in found])
+        owner = np.array([piece.owner for piece in found])
+        return np.stack([each[owner == index].mean(axis=0) for index in range(len(waves))])
+
+    def pieces(
+        self, waves: Sequence[np.ndarray | None], texts: Sequence[str | None] | None = None
+    ) -> list[Piece]:
+        """What the network is given: the windows of every wave in turn, or its narrative alone.
+
+        Args, raises: as :meth:`probabilities`.
         """
         from beats.encode import encode_waves
 
-        pieces, owner = [], []
-        for index, wave in enumerate(waves):
-            for piece in windows(wave, round(self.record.preprocess.seconds * RATE)):
-                pieces.append(piece)
-                owner.append(index)
-        grids = encode_waves(self._encoder, pieces, self.record.preprocess)
-        longest = self.model.config.sizes.text_tokens
-        told = texts if texts is not None else [None] * len(waves)
-        read = [self.words.encode(t, longest) if self.words and t else [] for t in told]
-        samples: list[Sample] = [
-            {"tokens": read[index], "features": grid} for index, grid in zip(owner, grids, strict=True)
+        size = round(self.record.preprocess.seconds * RATE)
+        cut = [
+            (index, start, wave[start : start + size])
+            for index, wave in enumerate(waves)
+            if wave is not None
+            for start in starts(wave.size, size)
         ]
-        each = self._probabilities(samples)
-        return np.stack([each[np.array(owner) == index].mean(axis=0) for index in range(len(waves))])
+        # The encoder is read only where there is something to hear.
+        heard = [wave for _, _, wave in cut]
+        grids = encode_waves(self._encoder, heard, self.record.preprocess) if heard else []
+        told = texts if texts is not None else [None] * len(waves)
+        longest = self.model.config.sizes.text_tokens
+        read = [self.words.encode(t, longest) if self.words and t else [] for t in told]
+        nothing = np.zeros((0, self.model.config.feature_rows, self.model.config.feature_dim), np.float16)
+        found = [
+            Piece(index, start / RATE, {"tokens": read[index], "features": grid})
+            for (index, start, _), grid in zip(cut, grids, strict=True)
+        ]
+        for index, wave in enumerate(waves):
+            if wave is None and not read[index]:
+                raise DataError(
+                    "neither a recording nor a narrative that this diagnoser reads",
+                    cure="give one of them; a diagnoser trained with text: false only listens",
+                )
+            if wave is None:
+                found.append(Piece(index, 0.0, {"tokens": read[index], "features": nothing}))
+        return found
 
     def _file(self, path: Path, text: str | None) -> FilePrediction:
         try:
@@ -199,8 +248,10 @@ class Predictor:
         found = []
         for first in range(0, len(samples), BATCH):
             batch = collate([samples[i] for i in range(first, min(first + BATCH, len(samples)))])
-            logits = self.model(**{name: value.to(device) for name, value in batch.items()}).logits
-            found.append(self.model.probabilities(logits.double()).cpu().numpy())
+            batch = {name: value.to(device) for name, value in batch.items()}
+            there = present(batch["text_mask"], batch["columns"])
+            logits = self.model(**batch).logits
+            found.append(self.model.probabilities(logits.double(), there).cpu().numpy())
         return np.concatenate(found)
 
     @cached_property
@@ -219,10 +270,17 @@ class Predictor:
         return encoder
 
 
+def starts(length: int, size: int) -> list[int]:
+    """First samples of evenly spaced windows of ``size`` samples that cover ``length``; a short wave is one.
+
+    Neighbours share a quarter of a window at least.
+    """
+    if length <= size:
+        return [0]
+    count = 1 + math.ceil((length - size) / (size * (1.0 - OVERLAP)))
+    return [int(start) for start in np.linspace(0, length - size, count).round()]
+
+
 def windows(wave: np.ndarray, size: int) -> list[np.ndarray]:
-    """Evenly spaced windows of ``size`` samples that cover a wave ``(N,)``; a short wave stays whole."""
-    if wave.size <= size:
-        return [wave]
-    count = -(-wave.size // size)
-    starts = np.linspace(0, wave.size - size, count).round().astype(int)
-    return [wave[start : start + size] for start in starts]
+    """The windows of a wave ``(N,)`` that :func:`starts` names."""
+    return [wave[start : start + size] for start in starts(wave.size, size)]

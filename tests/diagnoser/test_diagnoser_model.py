@@ -22,7 +22,7 @@ def build(**sizes: Any) -> Diagnoser:
         "vocabulary": 64,
         "text_tokens": 12,
         "max_columns": 20,
-        "anchors": Anchors(every_columns=4, rows=2),
+        "anchors": Anchors(every_columns=4, rows=(0, 2)),
     }
     config = DiagnoserConfig(
         task="icbhi4",
@@ -80,8 +80,8 @@ def test_what_lies_in_the_padding_is_never_read() -> None:
 
 
 @pytest.mark.parametrize("window", [4, 16, 64])
-@pytest.mark.parametrize("anchors", [Anchors(every_columns=50, rows=1), Anchors(every_columns=1, rows=4)])
-def test_dense_equals_the_library(window: int, anchors: Anchors) -> None:
+@pytest.mark.parametrize("anchors", [Anchors(every_columns=50), Anchors(rows=(0, 1, 2, 3)), None])
+def test_dense_equals_the_library(window: int, anchors: Anchors | None) -> None:
     dense = build(window=window, anchors=anchors, attention="dense")
     library = build(window=window, anchors=anchors, attention="library")
     library.load_state_dict(dense.state_dict())
@@ -141,6 +141,12 @@ def test_sizes_are_checked() -> None:
         DiagnoserConfig(task="t", classes=("a", "b"), feature_dim=4, sizes=DiagnoserSizes(rows=3))
     with pytest.raises(ValueError, match="heads"):
         DiagnoserSizes(hidden=10, heads=3)
+    with pytest.raises(ValueError, match="below rows 4"):
+        DiagnoserSizes(rows=4, anchors=Anchors(rows=(0, 4)))
+    with pytest.raises(ValueError, match="must ascend"):
+        Anchors(rows=(4, 0))
+    with pytest.raises(ValueError, match="more than 1"):
+        DiagnoserSizes(whole_text_dropout=0.6, whole_audio_dropout=0.6)
 
 
 def test_saved_and_read_back(tmp_path: Any) -> None:
