@@ -69,6 +69,8 @@ def read_annotation(file: Path, part: str | None) -> tuple[str | None, list[Any]
         ValueError, KeyError, TypeError: it does not have the published form.
     """
     annotation = json.loads(file.read_text())
+    if not isinstance(annotation, dict):
+        raise TypeError("an annotation is a JSON object")
     record = annotation["record_annotation"] if part in WITH_RECORD else annotation.get("record_annotation")
     events = annotation["event_annotation"]
     if not (record is None or isinstance(record, str)) or not isinstance(events, list):
