@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnoser.config import MAKERS, DiagnoserTrainConfig
 from diagnoser.predict import DiagnoserRecord
@@ -14,6 +14,9 @@ from training.config import expand
 from training.errors import ContaminationError, DataError
 from training.files import read_json
 
+if TYPE_CHECKING:
+    from beats.encoder import BeatsEncoder
+
 
 @dataclass
 class Material:
@@ -22,11 +25,13 @@ class Material:
     train: list[Clip]  # extra copies included
     select: list[Clip]
     store: Any
+    corpora: list[Corpus]  # the clips' audio
     feature_dim: int
     feature_rows: int
     encoder_subjects: list[str]
     maker_subjects: list[str]  # whom generator and judge of the synthetic clips were trained on
     record: DiagnoserRecord
+    encoder: BeatsEncoder | None  # only if it is trained too
 
 
 def gather(config: DiagnoserTrainConfig) -> Material:
@@ -67,6 +72,7 @@ def gather(config: DiagnoserTrainConfig) -> Material:
         train=clips + repeats(config, clips),
         select=select.clips,
         store=StoreSet(stores),
+        corpora=parts,
         feature_dim=stores[0].index.dim,
         feature_rows=stores[0].index.rows,
         encoder_subjects=sorted(set(encoder.provenance.subjects)),
@@ -78,6 +84,7 @@ def gather(config: DiagnoserTrainConfig) -> Material:
             text=config.text,
             seed=config.seed,
         ),
+        encoder=encoder.requires_grad_(True) if config.tune_encoder else None,
     )
 
 

@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from diagnoser.augment import training_collate
 from diagnoser.calibrate import fit_temperature
-from diagnoser.config import DiagnoserConfig, DiagnoserTrainConfig
+from diagnoser.config import TUNED, DiagnoserConfig, DiagnoserTrainConfig
 from diagnoser.data import ClipDataset, collate, feature_statistics, narratives, tokens
+from diagnoser.losses import Learner, clip_losses, log_shares, loss_weights, losses_by_origin
 from diagnoser.material import Material, gather
 from diagnoser.metrics import accuracy, confusion, ece, macro_f1, nanmean, number, recalls
 from diagnoser.model import Diagnoser
+from diagnoser.patches import PatchStore
 from diagnoser.predict import RECORD
 from diagnoser.text import Words
 from resp229k.clip import Clip
@@ -27,7 +30,7 @@ from training.config import dump_config, weights_path
 from training.errors import CheckpointError, ConfigError, RunError
 from training.files import digest, file_digest, new_folder, read_json, write_json
 from training.fit import FitResult, fit, meet
-from training.model import Provenance
+from training.model import Provenance, weights_digest
 from training.seeds import derive, seed_all
 
 
@@ -63,26 +66,28 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         for name, clips in (("train", material.train), ("select", material.select))
     }
     counts = np.bincount(labels["train"], minlength=len(known.classes))
-    inverse = (1.0 / np.maximum(counts, 1))[labels["train"]]
     train = _dataset(material.train, material, words, config, labels["train"])
-    if config.loss_weights == "inverse":
-        train.weights = inverse / inverse.mean()
+    train.weights = loss_weights(config, material.train, labels["train"], counts)
     select = _dataset(material.select, material, words, config, labels["select"])
     if config.init is None:
         model.standardise(*feature_statistics(train))
+    if config.tune_encoder:
+        train.store = select.store = PatchStore(material.corpora, config.preprocess)
+    shift = config.logit_adjustment * log_shares(counts) if config.logit_adjustment else None
+    learner = Learner(model, shift, material.encoder)
     result = fit(
-        model,
+        learner,
         train,
-        collate=collate,
+        collate=training_collate(config, model, train),
         config=config.fit,
         out=out.parent / f".{out.name}.fit",
         evaluate=selector(select),
-        weights=inverse if config.balanced else None,
+        weights=(1.0 / np.maximum(counts, 1))[labels["train"]] if config.balanced else None,
         resume=resume,
         description="train diagnoser",
         data_key=data_key(config, material),
     )
-    logits = all_logits(model, select)
+    logits = all_logits(learner, select)
     model.temperature.fill_(fit_temperature(logits, labels["select"]))
     model.provenance = _provenance(config, material, model)
     if int(os.environ.get("RANK", "0")) == 0:
@@ -90,6 +95,10 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         metrics["training_clips"] = _count(material.train, config.task)
         real = {clip.clip_id: clip for clip in material.train if not clip.synthetic}
         metrics["real_clips"] = _count(list(real.values()), config.task)
+        if config.synthetic:
+            metrics["training_loss"] = losses_by_origin(
+                all_logits(learner, train), labels["train"], material.train
+            )
         write(out, config, model, words, material, metrics)
     meet()
 
@@ -114,11 +123,11 @@ def check(config: DiagnoserTrainConfig, resume: bool) -> None:
 
 def data_key(config: DiagnoserTrainConfig, material: Material) -> str:
     """Digest of what the checkpoints depend on beside ``config.fit``; paths do not count."""
-    chosen = {"task", "preprocess", "model", "balanced", "loss_weights", "text", "seed"}
+    elsewhere = {"corpus", "synthetic", "repeats", "beats", "fit", "init", "cache", "max_gb"}
     init = None if config.init is None else weights_path(config.init) / "model.safetensors"
     return digest(
         [
-            config.model_dump(mode="json", include=chosen),
+            config.model_dump(mode="json", exclude=elsewhere),
             material.record.beats_digest,
             None if init is None else file_digest(init),
             # Extra copies stand in the list as often as they are trained on.
@@ -196,10 +205,8 @@ def selector(select: ClipDataset) -> Callable[[nn.Module], float]:
     def score(model: nn.Module) -> float:
         logits = all_logits(model, select)
         matrix = confusion(labels, logits.argmax(axis=1), logits.shape[1])
-        top = logits.max(axis=1)
-        nll = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top - logits[np.arange(len(labels)), labels]
         # Few select clips make many ties; the loss only breaks them: its share is below 1 / clips².
-        return float(macro_f1(matrix)) - 1e-6 * float(np.minimum(nll.mean(), 100.0))
+        return float(macro_f1(matrix)) - 1e-6 * float(np.minimum(clip_losses(logits, labels).mean(), 100.0))
 
     return score
 
@@ -257,9 +264,14 @@ def write(
         out.rmdir()  # empty: checked at the start
     with new_folder(out) as folder:
         model.save_pretrained(folder)
+        record = material.record
+        if material.encoder is not None:
+            material.encoder.provenance = model.provenance
+            material.encoder.save_pretrained(folder / TUNED)
+            record = record.model_copy(update={"beats_digest": weights_digest(material.encoder)})
         if words is not None:
             words.save(folder)
-        write_json(folder / RECORD, material.record.model_dump(mode="json"))
+        write_json(folder / RECORD, record.model_dump(mode="json"))
         write_json(folder / "metrics.json", metrics)
         dump_config(config, folder / "train.yaml")
 

@@ -182,6 +182,9 @@ def training_arguments(config: FitConfig, out: Path, world: int) -> TrainingArgu
             cure=f"use a multiple of {parts}",
         )
     transformers_logging.set_verbosity_error()
+    if not torch.cuda.is_available():
+        # Where DeepSpeed is installed, accelerate loads it, and it would announce that it found no GPU.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     arguments = TrainingArguments(
         output_dir=str(out),
         max_steps=config.steps,

@@ -214,7 +214,7 @@ class HouseTrainer(Trainer):
         """The library's AdamW; in more groups where the rates differ."""
         if self.optimizer is None and set(self.factors.values()) != {1.0}:
             decayed = set(self.get_decay_parameter_names(self.net))
-            kind, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.net)
+            kind, arguments = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = kind(rate_groups(self.net, self.factors, decayed, self.house), **arguments)
             return self.optimizer
         return super().create_optimizer(model)

@@ -98,7 +98,7 @@ def config_for(home: Path, **more: Any) -> DiagnoserTrainConfig:
         "beats": {"weights": str(home / "beats")},
         "preprocess": Preprocess(seconds=1.0),
         "model": DiagnoserSizes(
-            hidden=24, heads=2, inner=32, layers=1, rows=8, max_columns=8, anchors=Anchors(rows=2)
+            hidden=24, heads=2, inner=32, layers=1, rows=8, max_columns=8, anchors=Anchors(rows=(0, 4))
         ),
         "fit": FitConfig(steps=80, batch_size=16, learning_rate=1e-2, eval_every=20),
     }
