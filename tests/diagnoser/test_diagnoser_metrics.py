@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,25 @@ import pytest
 from sklearn import metrics as sk
 
 from diagnoser.bootstrap import interval, resample
-from diagnoser.calibrate import fit_temperature, negative_log_likelihood
-from diagnoser.evaluate import figures, source_prior
+from diagnoser.calibrate import fit_temperature, negative_log_likelihood, retemper
+from diagnoser.figures import figures, source_prior, tail_of
 from diagnoser.metrics import (
     accuracy,
     auroc,
+    challenge_scores,
     confusion,
     ece,
     f1s,
     macro_f1,
     recalls,
+    reliability,
     sp_se_score,
     subject_matrices,
     tail_macro_f1,
 )
 from diagnoser.predictions import Predictions
 from diagnoser.profile import ErrorProfile, error_profile
+from resp229k.tasks import get_task
 from training.errors import DataError
 
 CLASSES = ("normal", "crackle", "wheeze", "both")
@@ -169,8 +173,124 @@ def test_predictions_round_trip(tmp_path: Path) -> None:
 
 def test_light_modules_need_no_torch() -> None:
     code = (
-        "import sys, diagnoser.config, diagnoser.profile, diagnoser.metrics, training.fitconfig; "
+        "import sys, diagnoser.config, diagnoser.profile, diagnoser.figures, training.fitconfig; "
         "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'tokenizers'} & set(sys.modules); "
         "sys.exit(','.join(heavy) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_challenge_scores_by_hand() -> None:
+    """Records of SPRSound: Normal, CAS, DAS, CAS & DAS, Poor Quality (true in rows)."""
+    matrix = np.array(
+        [
+            [16, 1, 1, 0, 2],  # SP = 16/20: a Normal called Poor Quality is an error
+            [1, 4, 2, 1, 0],
+            [2, 1, 6, 0, 1],
+            [0, 1, 0, 1, 0],
+            [3, 0, 0, 0, 7],  # in neither ratio
+        ]
+    )
+    se, sp, mean, harmonic, score = challenge_scores(matrix, 0, [1, 2, 3], exact=True)
+    assert (float(se), float(sp)) == (pytest.approx(11 / 20), pytest.approx(0.8))
+    assert mean == pytest.approx(0.675) and harmonic == pytest.approx(2 * 0.55 * 0.8 / 1.35)
+    assert score == pytest.approx((0.675 + 2 * 0.55 * 0.8 / 1.35) / 2)
+    se, sp, *_ = challenge_scores(matrix, 0, [1, 2, 3], exact=False)
+    assert (float(se), float(sp)) == (pytest.approx(16 / 20), pytest.approx(0.8))
+    several = challenge_scores(np.stack([matrix, 2 * matrix]), 0, [1, 2, 3], exact=False)
+    assert several[0] == pytest.approx([0.8, 0.8]) and several[4].shape == (2,)
+
+
+def test_challenge_scores_at_the_edges() -> None:
+    wrong = challenge_scores(np.array([[0, 5], [5, 0]]), 0, [1], exact=True)
+    assert [float(value) for value in wrong] == [0, 0, 0, 0, 0]
+    assert np.isnan(challenge_scores(np.array([[4, 1], [0, 0]]), 0, [1], exact=True)[4])
+
+
+def test_challenge_scores_against_scikit_learn() -> None:
+    p = made(classes=("Normal", "Rhonchi", "Wheeze", "Stridor"))
+    matrix = confusion(p.labels, p.guesses, 4)
+    se, sp, *_ = challenge_scores(matrix, 0, [1, 2, 3], exact=False)
+    assert se == pytest.approx(sk.recall_score(p.labels > 0, p.guesses > 0))
+    assert sp == pytest.approx(sk.recall_score(p.labels > 0, p.guesses > 0, pos_label=False))
+    se, *_ = challenge_scores(matrix, 0, [1, 2, 3], exact=True)
+    assert se == pytest.approx(sk.recall_score(p.labels, p.guesses, labels=[1, 2, 3], average="micro"))
+
+
+def test_figures_hold_the_challenge_of_their_task() -> None:
+    events = figures(made(classes=get_task("spr_event").classes), draws=20, task="spr_event")
+    assert events["task12_se"] == events["se"] and events["task12_as"] == events["score"]
+    assert events["task11_se"] > events["task12_se"] and "task21_se" not in events
+    p = made(classes=get_task("spr_record").classes)
+    records = figures(p, draws=20, task="spr_record")
+    keep = p.labels < 4
+    clear = figures(p.take(keep), draws=20, task="spr_record")
+    for name in ("task21_score", "task22_score", "auroc_abnormal"):  # poor recordings do not count
+        assert records[name] == clear[name]
+    assert records["se"] != clear["se"]
+    assert records["auroc_abnormal"] == pytest.approx(
+        sk.roc_auc_score(p.labels[keep] > 0, 1 - p.probs[keep, 0].astype(float)), abs=1e-6
+    )
+
+
+def test_a_temperature_is_undone() -> None:
+    rng = np.random.default_rng(0)
+    logits, temperatures = rng.normal(size=(50, 4)), rng.uniform(0.5, 3, 50)
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        return np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+
+    cool = softmax(logits / temperatures[:, None])
+    assert retemper(cool, temperatures) == pytest.approx(softmax(logits))
+    p = replace(made(50), probs=cool.astype(np.float32), temperatures=temperatures)
+    record = figures(p, draws=20, task="icbhi4")
+    assert record["ece"] == pytest.approx(ece(p.labels, p.probs), abs=1e-6)
+    assert record["ece_raw"] == pytest.approx(ece(p.labels, softmax(logits)), abs=1e-5)
+    assert record["brier_raw"] == pytest.approx(
+        ((softmax(logits) - np.eye(4)[p.labels]) ** 2).sum(axis=1).mean(), abs=1e-5
+    )
+    assert "ece_raw" not in figures(made(50), draws=20, task="icbhi4")
+
+
+def test_reliability_adds_up_to_the_calibration_error() -> None:
+    p = made()
+    bins = reliability(p.labels, p.probs)
+    assert sum(one["clips"] for one in bins) == 300
+    gaps = [one["clips"] * abs(one["confidence"] - one["accuracy"]) for one in bins]
+    assert sum(gaps) / 300 == pytest.approx(ece(p.labels, p.probs), abs=1e-5)
+    assert all(one["low"] < one["confidence"] <= one["high"] for one in bins)
+
+
+def test_pooling_folds() -> None:
+    p = made()
+    first, second = p.take(np.arange(100)), p.take(np.arange(100, 300))
+    pooled = Predictions.pool([first.with_temperature(2.0), second.with_temperature(1.5)])
+    assert pooled.clip_ids == p.clip_ids and (pooled.probs == p.probs).all()
+    assert pooled.temperatures is not None and set(pooled.temperatures[:100]) == {2.0}
+    assert Predictions.pool([first.with_temperature(2.0), second]).temperatures is None
+    with pytest.raises(DataError, match="c0"):
+        Predictions.pool([p, first])
+    with pytest.raises(DataError, match="classes"):
+        Predictions.pool([first, made(classes=(*CLASSES, "more"))])
+
+
+def test_a_subject_votes_with_all_its_clips() -> None:
+    probs = np.array([[0.6, 0.4], [0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], dtype=np.float32)
+    subjects = ["b:1", "b:1", "a:2", "a:2"]
+    p = Predictions(list("wxyz"), subjects, np.array([1, 1, 0, 0]), probs, ("negative", "positive"))
+    votes = p.vote()
+    assert votes is not None and votes.subject_ids == ["a:2", "b:1"]
+    assert votes.labels.tolist() == [0, 1] and votes.probs == pytest.approx(
+        np.array([[0.55, 0.45], [0.35, 0.65]])
+    )
+    record = figures(p, draws=20, task="covid")
+    assert record["accuracy"] == 0.5 and record["per_subject"]["accuracy"] == 1.0
+    assert set(record["per_source"]) == {"a", "b"} and record["per_source"]["b"]["clips"] == 2
+    # Events of one child differ: there is nothing to vote on.
+    mixed = replace(p, labels=np.array([0, 1, 0, 0]))
+    assert mixed.vote() is None and "per_subject" not in figures(mixed, draws=20, task="covid")
+
+
+def test_tail_is_under_one_percent_but_trained_on() -> None:
+    assert tail_of({"a": 981, "b": 10, "c": 9, "d": 0}) == ("c",)
+    assert tail_of({}) == ()

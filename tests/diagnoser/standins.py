@@ -1,0 +1,121 @@
+"""Stand-ins for the tests of evaluation: diagnosers whose answers are drawn, and recordings of no one."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from diagnoser.predictions import Predictions
+from resp229k.audio import Preprocess
+from resp229k.corpus import Corpus
+from resp229k.tasks import get_task
+from training.files import read_json, write_json
+
+sys.path.append(str(Path(__file__).parents[1] / "resp229k"))  # the publishers' layouts are built there
+
+from published_layout import ICBHI_CLASSES, noise, write_annotation, write_icbhi, write_sprsound
+
+__all__ = ["drawn_diagnoser", "drawn_predictions", "fake_predict", "write_icbhi", "write_sprsound"]
+
+
+def drawn_diagnoser(
+    folder: Path,
+    task: str,
+    *,
+    knows: Sequence[str] = (),
+    chosen_on: Sequence[str] = (),
+    seed: int = 0,
+    counts: dict[str, int] | None = None,
+    skill: float = 2.0,
+    temperature: float = 1.0,
+    preprocess: Preprocess | None = None,
+) -> Path:
+    """A folder with what evaluation reads of a diagnoser beside its weights."""
+    known = {"subjects": sorted(knows), "seed": seed, "notes": {"selected_on": sorted(chosen_on)}}
+    write_json(folder / "config.json", {"config": {"task": task}, "provenance": known})
+    write_json(folder / "metrics.json", {"real_clips": counts or dict.fromkeys(get_task(task).classes, 10)})
+    how = (preprocess or Preprocess()).model_dump(mode="json")
+    write_json(
+        folder / "drawn.json",
+        {"task": task, "seed": seed, "skill": skill, "temperature": temperature, "preprocess": how},
+    )
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def drawn_predictions(
+    corpus: Corpus, task: str, *, seed: int, skill: float, temperature: float = 1.0
+) -> Predictions:
+    """Logits are ``skill`` for the truth and normal noise that depends on clip and seed alone."""
+    classes, labels = get_task(task).classes, corpus.labels(task)
+    ids = [clip.clip_id for clip in corpus.clips]
+    draws = [
+        np.random.default_rng([seed, zlib.crc32(name.encode())]).normal(size=len(classes)) for name in ids
+    ]
+    logits = (np.array(draws) + skill * np.eye(len(classes))[labels]) / temperature
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    subjects = [clip.subject_id for clip in corpus.clips]
+    return Predictions(ids, subjects, labels, probs.astype(np.float32), classes)
+
+
+class DrawnPredictor:
+    """In the place of :class:`diagnoser.predict.Predictor`."""
+
+    def __init__(self, values: dict[str, Any]):
+        self.task, self.values = values["task"], values
+        self.model = SimpleNamespace(temperature=values["temperature"])
+        self.record = SimpleNamespace(preprocess=Preprocess.model_validate(values["preprocess"]))
+
+    @classmethod
+    def load(cls, folder: Path) -> DrawnPredictor:
+        return cls(read_json(folder / "drawn.json"))
+
+    def build_store(self, corpus: Corpus, folder: Path | None = None) -> dict[str, Any]:
+        return {}
+
+    def predict_corpus(self, corpus: Corpus, store: Any) -> Predictions:
+        assert store == {}
+        wanted = {name: self.values[name] for name in ("seed", "skill", "temperature")}
+        return drawn_predictions(corpus, self.task, **wanted)
+
+
+def fake_predict(monkeypatch: Any) -> None:
+    """Let evaluation load :class:`DrawnPredictor`, without torch."""
+    monkeypatch.setitem(sys.modules, "diagnoser.predict", SimpleNamespace(Predictor=DrawnPredictor))
+
+
+def write_official_icbhi(root: Path, recordings: Sequence[str]) -> Path:
+    """Every recording of the published split, 0.6 s each with two cycles; ids are ``icbhi:<stem>``."""
+    folder = root / "ICBHI_2017"
+    for index, name in enumerate(sorted(recordings)):
+        audio = folder / "ICBHI_final_database" / f"{name.split(':')[1]}.wav"
+        noise(audio, 0.6, 4000, seed=index)
+        crackle, wheeze = ICBHI_CLASSES[index % 4]
+        audio.with_suffix(".txt").write_text(f"0\t0.3\t0\t0\n0.3\t0.6\t{crackle}\t{wheeze}\n")
+    patients = sorted({name.split(":")[1].split("_")[0] for name in recordings})
+    (folder / "patient_diagnosis.csv").write_text("".join(f"{name},COPD\n" for name in patients))
+    lines = "".join(f"{name} 70 F 33.5 NA NA\n" for name in patients)
+    (folder / "demographic_info.txt").write_text("\n" + lines)
+    return folder
+
+
+def write_sprsound_test(root: Path, part: str, patients: Sequence[int]) -> None:
+    """A published test part of 2022 (``inter`` or ``intra``) beside the training part."""
+    folder = root / "SPRSound"
+    types = ("Wheeze", "Fine Crackle", "Rhonchi")
+    records = ("Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality")
+    for index, patient in enumerate(patients):
+        stem = f"{patient}_4.2_{index % 2}_p1_{900 + index}"
+        noise(folder / "test_wav" / f"{stem}.wav", 2.0, seed=900 + index)
+        events = [
+            {"start": "100", "end": "900", "type": "Normal"},
+            {"start": "1000", "end": "1900", "type": types[index % 3]},
+        ]
+        where = folder / "test_json" / f"{part}_test_json" / f"{stem}.json"
+        write_annotation(where, records[index % 5], events)
