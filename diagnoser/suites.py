@@ -145,7 +145,7 @@ def get_suite(name: str) -> Suite:
 def load_suite(name: str, *, root: str | None = None, work: Path) -> list[SuitePart]:
     """Build the corpora of a suite, or reopen them.
 
-    Audio is converted once for each protocol: further folds link to it.
+    Audio is converted once: further folds, and protocols of the same recordings, link to it.
 
     Args:
         name: of :data:`SUITES`.
@@ -158,20 +158,35 @@ def load_suite(name: str, *, root: str | None = None, work: Path) -> list[SuiteP
     """
     suite = get_suite(name)
     root = root or ROOT
-    parts = []
+    read: dict[tuple[str, ...], list[Recording]] = {}
+    parts: list[SuitePart] = []
+    base: tuple[Path, set[str]] | None = None  # folder that holds audio, and the recordings behind it
     for protocol in map(load_protocol, suite.protocols):
-        recordings = read_sources(protocol, expand(root))
+        if protocol.sources not in read:
+            read[protocol.sources] = read_sources(protocol, expand(root))
+        recordings = read[protocol.sources]
         _need_audio(name, suite, protocol, recordings)
-        base = work / f"{protocol.name}-{suite.clip}"
-        config = BuildConfig(protocol=protocol.name, root=root, clip=suite.clip)
-        corpora = [build_corpus(config, base)]
-        corpora += [_fold(base, protocol, recordings, fold) for fold in range(1, protocol.folds)]
-        for fold, corpus in enumerate(corpora):
-            part = name if len(suite.protocols) == 1 else f"{name} {protocol.name.removeprefix('loso-')}"
-            part = f"{part} fold {fold}" if protocol.folds > 1 else part
-            _need_clips(part, suite.task, corpus)
-            parts.append(SuitePart(part, corpus, suite.task, suite.preprocess, protocol.shared_subjects))
+        for fold in range(protocol.folds):
+            called = _called(name, suite, protocol, fold)
+            folder = work / (f"{protocol.name}-{suite.clip}" + (f"-fold{fold}" if fold else ""))
+            splits = protocol.assign(recordings, fold)
+            config = BuildConfig(protocol=protocol.name, root=root, clip=suite.clip, fold=fold)
+            if base is not None and base[1] == set(splits):
+                corpus = _linked(base[0], folder, protocol, config, splits)
+            else:
+                corpus, base = build_corpus(config, folder), (folder, set(splits))
+            _need_clips(called, suite.task, corpus)
+            parts.append(SuitePart(called, corpus, suite.task, suite.preprocess, protocol.shared_subjects))
     return parts
+
+
+def _called(name: str, suite: Suite, protocol: Protocol, fold: int) -> str:
+    which = [name]
+    if len(suite.protocols) > 1:
+        which.append(protocol.name.removeprefix("loso-"))
+    if protocol.folds > 1:
+        which.append(f"fold {fold}")
+    return " ".join(which)
 
 
 def _need_audio(name: str, suite: Suite, protocol: Protocol, recordings: Sequence[Recording]) -> None:
@@ -224,20 +239,27 @@ def _need_clips(part: str, task: str, corpus: Corpus) -> None:
             raise DataError(f"{part} has no {split} clip with a label of {task}", path=corpus.folder)
 
 
-def _fold(base: Path, protocol: Protocol, recordings: Sequence[Recording], fold: int) -> Corpus:
-    """Another fold of a corpus that :func:`resp229k.build.build_corpus` built: its audio, other splits.
+def _linked(
+    base: Path, folder: Path, protocol: Protocol, config: BuildConfig, splits: dict[str, Split]
+) -> Corpus:
+    """What :func:`resp229k.build.build_corpus` would make in ``folder``, with the audio of ``base``.
 
     Raises:
         DataError: the folder holds something else.
     """
-    folder = base.with_name(f"{base.name}-fold{fold}")
     record: dict[str, Any] = read_json(base / BUILD)
-    record |= {"fold": fold, "config": record["config"] | {"fold": fold}}
+    record |= {
+        "config": config.model_dump(mode="json"),
+        "protocol": protocol.name,
+        "protocol_hash": protocol.content_hash,
+        "fold": config.fold,
+        "as_published": protocol.as_published,
+        "shared_subjects": sorted(protocol.shared_subjects),
+    }
     if folder.exists():
         if not (folder / BUILD).is_file() or read_json(folder / BUILD) != record:
             raise DataError("exists and holds something else", path=folder, cure="remove it")
         return Corpus.open(folder)
-    splits = protocol.assign(recordings, fold)
     clips = [clip.model_copy(update={"split": splits[clip.recording_id]}) for clip in Corpus.open(base).clips]
     with new_folder(folder) as temporary:
         # Relative, so that the working folder can be moved.

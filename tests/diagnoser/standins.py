@@ -19,6 +19,8 @@ from training.files import read_json, write_json
 
 sys.path.append(str(Path(__file__).parents[1] / "resp229k"))  # the publishers' layouts are built there
 
+from layout_coughs import coughvid_row, uuid, write_coughvid, write_uk_names
+from layout_lungs import write_kauh
 from published_layout import ICBHI_CLASSES, noise, write_annotation, write_icbhi, write_sprsound
 
 __all__ = ["drawn_diagnoser", "drawn_predictions", "fake_predict", "write_icbhi", "write_sprsound"]
@@ -119,3 +121,17 @@ def write_sprsound_test(root: Path, part: str, patients: Sequence[int]) -> None:
         ]
         where = folder / "test_json" / f"{part}_test_json" / f"{stem}.json"
         write_annotation(where, records[index % 5], events)
+
+
+def write_all_sources(root: Path) -> None:
+    """The five sources of the paper: 20 children, 20 patients, 30 coughs, 12 strangers, 6 adults."""
+    write_sprsound(root, subjects=20)
+    write_icbhi(root, subjects=20)
+    write_uk_names(root, [f"{1000 + n}_{uuid(n)[-11:]}_{'POS' if n % 3 else 'NEG'}" for n in range(30)])
+    status = ("healthy", "COVID-19", "healthy")
+    write_coughvid(
+        root,
+        [coughvid_row(n, status[n % 3]) for n in range(12)],
+        [f"{uuid(n)}.ogg" for n in range(12)],
+    )
+    write_kauh(root, subjects=6)
