@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from torch import nn
 
 from beats.encoder import BeatsEncoder
 from diagnoser.config import DiagnoserTrainConfig
+from diagnoser.instep import keep_in_step
 from diagnoser.metrics import number
 from diagnoser.model import Diagnoser, DiagnoserOutput
 from diagnoser.patches import to_frames
@@ -95,6 +98,8 @@ class Learner(nn.Module):
     ):
         super().__init__()
         self.diagnoser, self.encoder = diagnoser, encoder
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            keep_in_step(diagnoser)
         self.register_buffer("shift", shift, persistent=False)
 
     def forward(
@@ -118,8 +123,10 @@ class Learner(nn.Module):
             weights: of each clip's loss ``(B,)``.
             targets: instead of both, the weight of each class in each clip ``(B, C)``.
         """
-        if self.encoder is not None:
+        if self.encoder is not None and features.shape[1]:
             features = self.encoder.encode_frames(*to_frames(features, columns)).features
+        elif self.encoder is not None:  # text alone
+            features = features.new_zeros(*features.shape[:3], self.encoder.width)
         logits = self.diagnoser(text_ids, text_mask, features, columns).logits
         wanted = labels if targets is None else targets
         if wanted is None:

@@ -88,7 +88,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         data_key=data_key(config, material),
     )
     logits = all_logits(learner, select)
-    model.temperature.fill_(fit_temperature(logits, labels["select"]))
+    calibrate(learner, select, logits, text=config.text)
     model.provenance = _provenance(config, material, model)
     if int(os.environ.get("RANK", "0")) == 0:
         metrics = select_metrics(model, logits, labels["select"], result)
@@ -209,6 +209,23 @@ def selector(select: ClipDataset) -> Callable[[nn.Module], float]:
         return float(macro_f1(matrix)) - 1e-6 * float(np.minimum(clip_losses(logits, labels).mean(), 100.0))
 
     return score
+
+
+def calibrate(learner: Learner, select: ClipDataset, logits: np.ndarray, *, text: bool) -> None:
+    """Set the temperatures of clips with a narrative, without one, and of narratives alone.
+
+    Args:
+        learner: trained.
+        select: what it is calibrated on.
+        logits: of ``select``, with both modalities ``(N, C)``.
+        text: whether it reads; otherwise there is audio alone, and one temperature.
+    """
+    labels, alone = select.labels, {}
+    assert labels is not None
+    if text:
+        for kept in ("audio", "text"):
+            alone[kept] = fit_temperature(all_logits(learner, select.alone(kept)), labels)
+    learner.diagnoser.set_temperatures(fit_temperature(logits, labels), **alone)
 
 
 def _provenance(config: DiagnoserTrainConfig, material: Material, model: Diagnoser) -> Provenance:
