@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from agent.cli import beats, data, doctor, loop, models, train
+from agent.cli import baselines, beats, data, doctor, loop, models, train
 from training.errors import RespError
 from training.progress import console
 
@@ -38,6 +38,7 @@ app.command()(loop.loop)
 app.command()(models.generate)
 app.command()(models.diagnose)
 app.command()(models.evaluate)
+app.command()(baselines.baselines)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.add_typer(beats.app, name="beats")

@@ -36,7 +36,7 @@ def compare(
     subject's clips, where a subject has one label.
 
     Returns:
-        ``task, main, reference, training_clips, tail, unseen, parts``, ``figures`` (what is judged → row →
+        ``task, main, reference, rows, training_clips, tail, unseen, parts``, ``figures`` (what is judged → row →
         :func:`summary`) and ``trainings`` (row, seed, part, what was chosen, its scores on the part).
     """
     task = parts[0].task
@@ -50,6 +50,7 @@ def compare(
         "task": task,
         "main": main_score(task),
         "reference": reference,
+        "rows": list(runs),
         "training_clips": dict(counts),
         "tail": list(options["tail"]),
         "unseen": _unseen(runs, counts),

@@ -77,7 +77,9 @@ ABLATION: dict[str, Row] = {name: Row("a variant of the diagnoser") for name in 
 BASELINES: dict[str, Row] = {
     "majority": Row("the commonest training class", seeded=False, budget=False),
     "source-prior": Row("the commonest training class of the source and device", seeded=False, budget=False),
-    "metadata-only": Row("gradient boosting on the fields that the narrative tells", budget=False),
+    "metadata-only": Row(
+        "gradient boosting on the fields that the narrative tells", seeded=False, budget=False
+    ),
     "text-words": Row("TF-IDF of the narrative and a logistic regression", budget=False),
     "text-only": Row("the diagnoser's network with the audio hidden"),
     "trees": Row("hand-made features of the sound and extremely randomised trees", budget=False),
