@@ -136,7 +136,7 @@ def evaluate_all(models: Sequence[Path], **options: Any) -> dict[str, Any]:
             folder = None if save is None else save / folder_of(name)
             reports[name] = evaluate_suite(fitting, name, save=folder, **options)
         except (DataError, ContaminationError) as error:
-            skipped[name] = str(error)
+            skipped[name] = error.message  # without the path: a user's folders stay private
     if not reports:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise DataError(f"no suite could be scored: {reasons}")

@@ -35,6 +35,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the corpora of ``data``."""
+    return tmp_path_factory.mktemp("work")
+
+
 def subjects(part: SuitePart, split: str) -> set[str]:
     return set(part.corpus.subset(split=split).subjects)
 
@@ -71,23 +77,19 @@ def test_folds_share_audio_and_test_every_child_once(data: Path, tmp_path: Path)
     assert again[3].corpus.audio(again[3].corpus.clips[0]).size > 0
 
 
-def test_a_fold_is_what_building_it_gives(data: Path, tmp_path: Path) -> None:
-    part = load_suite("icbhi", root=str(data), work=tmp_path / "work")[2]
+def test_a_fold_is_what_building_it_gives(data: Path, work: Path, tmp_path: Path) -> None:
+    part = load_suite("icbhi", root=str(data), work=work)[2]
     config = BuildConfig(protocol="icbhi-5fold", root=str(data), clip="event", fold=2)
     assert build_corpus(config, tmp_path / "built").clips == part.corpus.clips
     assert build_corpus(config, part.corpus.folder).clips == part.corpus.clips  # reopens it
-
-
-def test_a_fold_of_something_else_is_refused(data: Path, tmp_path: Path) -> None:
-    load_suite("icbhi", root=str(data), work=tmp_path)
-    (tmp_path / "icbhi-5fold-event-fold1" / "build.json").write_text("{}")
+    (part.corpus.folder / "build.json").write_text("{}")
     with pytest.raises(DataError, match="something else"):
-        load_suite("icbhi", root=str(data), work=tmp_path)
+        load_suite("icbhi", root=str(data), work=work)
 
 
-def test_across_corpora(data: Path, tmp_path: Path) -> None:
-    (there,) = load_suite("spr2icbhi", root=str(data), work=tmp_path)
-    (back,) = load_suite("icbhi2spr", root=str(data), work=tmp_path)
+def test_across_corpora(data: Path, work: Path) -> None:
+    (there,) = load_suite("spr2icbhi", root=str(data), work=work)
+    (back,) = load_suite("icbhi2spr", root=str(data), work=work)
     for part, train, test in ((there, "sprsound", "icbhi"), (back, "icbhi", "sprsound")):
         assert {clip.source for clip in part.corpus.subset(split="test").clips} == {test}
         assert {clip.source for clip in part.corpus.subset(split="train").clips} == {train}
@@ -104,7 +106,7 @@ def test_the_published_tests_of_sprsound(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"spr-inter has no audio for test.*sprsound-inter"):
         load_suite("spr-inter", root=str(data), work=tmp_path / "a")
     root = tmp_path / "data"
-    write_sprsound(root, subjects=40)
+    write_sprsound(root, subjects=16)
     write_sprsound_test(root, "inter", range(95_000_000, 95_000_010))
     (part,) = load_suite("spr-inter", root=str(root), work=tmp_path / "b")
     assert subjects(part, "test") == {f"sprsound:{95_000_000 + n}" for n in range(10)}
@@ -185,3 +187,20 @@ def test_the_official_split_needs_all_920(official: Path, tmp_path: Path) -> Non
 def test_needs_no_torch() -> None:
     code = "import sys, diagnoser.suites; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.real
+def test_real_recordings_that_are_not_here_are_counted(resp_data: Path, tmp_path: Path) -> None:
+    for name, why in (("icbhi-official", "334 of 405 for train"), ("spr-inter", "has no audio for test")):
+        with pytest.raises(DataError, match=why):
+            load_suite(name, root=str(resp_data), work=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_real_folds_of_icbhi(resp_data: Path, tmp_path: Path) -> None:
+    parts = load_suite("icbhi", root=str(resp_data), work=tmp_path)
+    tests = [part.corpus.subset(split="test", task="icbhi4") for part in parts]
+    assert sum(map(len, tests)) == 1048
+    assert sum(len(test.subjects) for test in tests) == 41
