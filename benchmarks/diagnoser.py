@@ -108,7 +108,7 @@ def forward(model: Diagnoser, given: dict[str, Tensor]) -> Tensor:
 
 def step(model: Diagnoser, given: dict[str, Tensor]) -> None:
     """One training step, plain gradient descent."""
-    labels = torch.zeros(len(given["columns"]), dtype=torch.long, device=given["columns"].device)
+    labels = torch.zeros(len(given["columns"]), dtype=torch.long)
     model.train().zero_grad()
     model(**given, labels=labels).loss.backward()
     with torch.no_grad():
@@ -118,14 +118,7 @@ def step(model: Diagnoser, given: dict[str, Tensor]) -> None:
 
 
 def peak(make: Callable[[], Diagnoser], given: dict[str, Tensor]) -> float:
-    """MB that a training step needs beyond network and batch; on a CPU measured in a process of its own."""
-    if given["columns"].is_cuda:
-        model = make().cuda()
-        step(model, {name: value.cuda() for name, value in batch(48, 1).items()})
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step(model, given)
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    """MB that a training step needs beyond network and batch, in a process of its own."""
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_peak, args=(make, given, send))
@@ -147,8 +140,7 @@ def _peak(make: Callable[[], Diagnoser], given: dict[str, Tensor], send: Any) ->
 
 def clips(places: int, options: argparse.Namespace) -> dict[str, Tensor]:
     """Four clips of the shortest length, fewer longer ones."""
-    count = max(1, options.places[0] * 4 // places)
-    return {name: value.to(options.device) for name, value in batch(places, count).items()}
+    return batch(places, max(1, options.places[0] * 4 // places))
 
 
 def makers(places: int, anchors: str, options: argparse.Namespace) -> dict[str, Callable[[], Diagnoser]]:
@@ -165,7 +157,7 @@ def measure(
         SystemExit: ``auto`` gives other logits than the library.
     """
     given = clips(places, options)
-    models = {form: make().to(options.device) for form, make in makers(places, anchors, options).items()}
+    models = {form: make() for form, make in makers(places, anchors, options).items()}
     apart = (forward(models["auto"], given) - forward(models["library"], given)).abs().max()
     if not apart <= 1e-4:  # nor may it be no number
         raise SystemExit(f"the logits of auto and library differ by {apart}")
@@ -216,18 +208,12 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=512, help="places; 512 is the library's default")
     parser.add_argument("--repeats", type=int, default=2, help="measurements of which the median is taken")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--smoke", action="store_true", help="short sequences: does it run?")
     options = parser.parse_args()
     options.places = [96, 160, 256] if options.smoke else [625, 1250, 4096]
     torch.set_num_threads(options.threads)
 
-    def clock() -> float:
-        if options.device != "cpu":
-            torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time() if options.threads == 1 else time.perf_counter()
-
+    clock = time.process_time if options.threads == 1 else time.perf_counter
     # First, while this process is small: a forked one could use memory again that it has left.
     memory = {
         (places, anchors): {

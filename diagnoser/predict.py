@@ -135,12 +135,14 @@ class Predictor:
             task=self.task,
             seed=self.record.seed,
         )
+        probs, temperatures = self._probabilities(ClipDataset(ids, store, text))
         return Predictions(
             clip_ids=ids,
             subject_ids=[clip.subject_id for clip in known.clips],
             labels=known.labels(self.task),
-            probs=self._probabilities(ClipDataset(ids, store, text)),
+            probs=probs,
             classes=self.classes,
+            temperatures=temperatures,
         )
 
     def build_store(self, corpus: Corpus, folder: Path | None = None, max_gb: float = 20.0) -> Any:
@@ -195,7 +197,7 @@ class Predictor:
             DataError: neither a wave nor a narrative that the diagnoser reads.
         """
         found = self.pieces(waves, texts)
-        each = self._probabilities([piece.sample for piece in found])
+        each, _ = self._probabilities([piece.sample for piece in found])
         owner = np.array([piece.owner for piece in found])
         return np.stack([each[owner == index].mean(axis=0) for index in range(len(waves))])
 
@@ -243,16 +245,18 @@ class Predictor:
             return FilePrediction(path=path, error=str(AudioError(error.message, cure=error.cure)))
 
     @torch.inference_mode()
-    def _probabilities(self, samples: Any) -> np.ndarray:
+    def _probabilities(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities ``(N, C)`` and the temperatures ``(N,)`` that they were calibrated with."""
         device = self.model.projection.weight.device
-        found = []
+        found, temperatures = [], []
         for first in range(0, len(samples), BATCH):
             batch = collate([samples[i] for i in range(first, min(first + BATCH, len(samples)))])
             batch = {name: value.to(device) for name, value in batch.items()}
             there = present(batch["text_mask"], batch["columns"])
             logits = self.model(**batch).logits
             found.append(self.model.probabilities(logits.double(), there).cpu().numpy())
-        return np.concatenate(found)
+            temperatures.append(self.model.temperatures(there).double().cpu().numpy())
+        return np.concatenate(found), np.concatenate(temperatures)
 
     @cached_property
     def _encoder(self) -> BeatsEncoder:
