@@ -143,7 +143,7 @@ def start(config: DiagnoserTrainConfig, material: Material) -> tuple[Diagnoser, 
     """A new network and tokenizer, or those of ``config.init``.
 
     Raises:
-        CheckpointError: the weights to start from have another task, sizes or reading habit.
+        CheckpointError: the weights to start from have another task, sizes, reading habit or encoder.
     """
     words = None
     if config.init is None and config.text:
@@ -167,8 +167,13 @@ def start(config: DiagnoserTrainConfig, material: Material) -> tuple[Diagnoser, 
         raise CheckpointError(
             "has another task or other sizes than this config", path=folder, cure="train without init"
         )
-    if read_json(folder / RECORD).get("text") != config.text:
+    record = read_json(folder / RECORD)
+    if record.get("text") != config.text:
         raise CheckpointError("text must be as in the weights to start from", path=folder)
+    if record.get("beats_digest") != material.record.beats_digest:
+        raise CheckpointError(
+            "was trained with another encoder", path=folder, cure="give beats.weights that encoder"
+        )
     return model, Words.load(folder) if config.text else None
 
 
