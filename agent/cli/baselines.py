@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from diagnoser.suites import SuitePart
 
 OWN = "own corpus"
+FIXED = {"corpus", "task", "preprocess", "seed", "cache", "max_gb", "init", "synthetic", "repeats"}
+"""Fields of the diagnoser's config that say nothing here: the parts have them, or they must be empty."""
 
 
 def baselines(
@@ -97,9 +99,7 @@ def baselines(
         "contaminated": met if allow_contaminated else 0,
         "left_out": met if leave_out_known else 0,
         "preprocess": parts[0].preprocess.model_dump(mode="json"),
-        "config": settings.model_dump(
-            mode="json", include={"beats", "model", "fit", "balanced", "loss_weights", "text"}
-        ),
+        "config": settings.model_dump(mode="json", exclude=FIXED),
         **compare(done, parts),
     }
     write_report(report, out_folder)
@@ -161,8 +161,7 @@ def _write_configs(rows: Sequence[str], config: DiagnoserTrainConfig, folder: Pa
     """One YAML for each variant: the variant, and the diagnoser's config that it comes to."""
     import yaml
 
-    from diagnoser.baselines.rows import VARIANTS
-    from diagnoser.baselines.run import slug
+    from diagnoser.baselines.rows import VARIANTS, slug
     from training.files import write_text
 
     for name in rows:
@@ -171,8 +170,6 @@ def _write_configs(rows: Sequence[str], config: DiagnoserTrainConfig, folder: Pa
         how = VARIANTS[name]
         values = {
             "variant": how.model_dump(mode="json"),
-            "diagnoser": how.applied(config).model_dump(
-                mode="json", exclude={"corpus", "preprocess", "seed", "cache", "init", "synthetic", "repeats"}
-            ),
+            "diagnoser": how.applied(config).model_dump(mode="json", exclude=FIXED),
         }
         write_text(folder / "configs" / f"{slug(name)}.yaml", yaml.safe_dump(values, sort_keys=False))

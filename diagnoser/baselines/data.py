@@ -13,6 +13,7 @@ import beats
 from beats.cache import FeatureStore, StoreWeights, store_key
 from beats.encode import pad_waves
 from beats.fbank import DEVIATION, MEAN, fbank
+from diagnoser.baselines.rows import slug
 from diagnoser.config import DiagnoserTrainConfig
 from diagnoser.data import narratives
 from diagnoser.suites import SuitePart
@@ -101,6 +102,10 @@ class PartData:
         """The config of one training."""
         fit = self.config.fit.model_copy(update={"seed": seed})
         return self.config.model_copy(update={"seed": seed, "fit": fit})
+
+    def scratch(self, name: str, seed: int) -> Path:
+        """Folder of one training's checkpoints."""
+        return self.work / "fit" / slug(self.part.name) / f"{slug(name)}-{seed}"
 
     def rows(self, split: str) -> np.ndarray:
         """Rows ``(N,)`` of a split's clips in the arrays over all clips."""

@@ -84,7 +84,7 @@ def train_network(
         splits["train"],
         collate=train_join or join,
         config=config.fit,
-        out=data.work / "fit" / f"{name}-{config.seed}",
+        out=data.scratch(name, config.seed),
         evaluate=lambda network: criterion(data.labels["select"], logits_of(network, splits["select"], join)),
         weights=(1.0 / np.maximum(counts(data), 1))[data.labels["train"]] if config.balanced else None,
         description=f"train {name}",

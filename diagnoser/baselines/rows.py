@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -110,3 +111,8 @@ def get_row(name: str) -> Row:
     if name not in ROWS:
         raise ConfigError(f"unknown row {name!r}", cure=f"use some of: {', '.join(BASELINES)}")
     return ROWS[name]
+
+
+def slug(name: str) -> str:
+    """A name as that of a folder."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")

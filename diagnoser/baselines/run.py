@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import beats
 from diagnoser.baselines.choose import Fitted
 from diagnoser.baselines.data import PartData
-from diagnoser.baselines.rows import SAME, VARIANTS, get_row
+from diagnoser.baselines.rows import SAME, VARIANTS, get_row, slug
 from diagnoser.baselines.train import fit_predict
 from diagnoser.config import DiagnoserTrainConfig
 from diagnoser.predictions import Predictions
@@ -164,8 +163,3 @@ def prepared(
             "row on the others, or --allow-contaminated, which stamps the output",
         )
     return found, len(met)
-
-
-def slug(name: str) -> str:
-    """A name as that of a folder."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")

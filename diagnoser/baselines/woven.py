@@ -70,7 +70,7 @@ def one_rate(data: PartData, config: DiagnoserTrainConfig) -> DiagnoserTrainConf
 
 def as_trained(data: PartData, config: DiagnoserTrainConfig, name: str) -> Fitted:
     """Train with the command's own function and predict as a user would."""
-    folder = data.work / "fit" / f"{name}-{config.seed}-model"
+    folder = data.scratch(f"{name} model", config.seed)
     shutil.rmtree(folder, ignore_errors=True)
     train_diagnoser(config, folder)
     predictor, metrics = Predictor.load(folder), read_json(folder / "metrics.json")

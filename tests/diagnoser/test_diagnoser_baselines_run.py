@@ -14,8 +14,8 @@ from diagnoser.baselines import run as module
 from diagnoser.baselines.choose import Fitted
 from diagnoser.baselines.compare import compare, main_score, summary
 from diagnoser.baselines.report import csv_rows, markdown, table, write_report
-from diagnoser.baselines.rows import FULL
-from diagnoser.baselines.run import Benchmark, Done, prepared, run_rows, slug
+from diagnoser.baselines.rows import FULL, slug
+from diagnoser.baselines.run import Benchmark, Done, prepared, run_rows
 from diagnoser.config import DiagnoserTrainConfig
 from diagnoser.predictions import Predictions
 from diagnoser.suites import SuitePart
