@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "diagnoser.py"
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_ratios() -> None:
     command = [sys.executable, str(SCRIPT), "--smoke", "--window", "16", "--repeats", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)

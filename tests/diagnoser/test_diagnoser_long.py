@@ -18,7 +18,7 @@ from diagnoser.explain import explain_wave
 from diagnoser.model import Diagnoser
 from diagnoser.predict import DiagnoserRecord, Predictor, starts, windows
 from diagnoser.text import Words
-from resp229k.audio import RATE, Preprocess, write_wav
+from resp229k.audio import RATE, Preprocess, load_audio, write_wav
 from training.errors import DataError
 from training.model import weights_digest
 
@@ -75,6 +75,13 @@ def test_two_seconds_are_twelve_columns_among_longer_clips(encoder: BeatsEncoder
     assert woven.everywhere.sum(dim=1).tolist() == [2 + 12 * 2, 2 + 62 * 2]
     together = made.probabilities(waves, texts)
     np.testing.assert_allclose(together[0], made.probabilities(waves[:1], texts[:1])[0], atol=1e-5)
+
+
+@pytest.mark.real
+def test_two_seconds_of_a_recorded_cough(encoder: BeatsEncoder, resp_data: Path) -> None:
+    path = sorted((resp_data / "UK_COVID_19" / "audio").glob("*.wav"))[0]
+    (piece,) = predictor(encoder, 10.0).pieces([load_audio(path, 0.0, 2.0)])
+    assert piece.sample["features"].shape == (12, 8, 8)
 
 
 @pytest.mark.parametrize(("seconds", "rows", "columns"), [(60.0, 8, 374), (86.0, 4, 537)])

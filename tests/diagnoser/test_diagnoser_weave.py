@@ -162,7 +162,7 @@ class Store:
 def test_a_missing_modality_is_calibrated() -> None:
     """Labels drawn at a known temperature of each view: the fit finds it, and it beats that of both."""
     model = build()
-    rng, count = np.random.default_rng(0), 1500
+    rng, count = np.random.default_rng(0), 800
     read = [sample(5, 0, seed=index)["tokens"] for index in range(count)]
     dataset = ClipDataset([str(index) for index in range(count)], Store(), read)
     views = {"both": dataset, "audio": dataset.alone("audio"), "text": dataset.alone("text")}
