@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from diagnoser.predict import Predictor
 from diagnoser.train import train_diagnoser
 from resp229k.audio import write_wav
 from resp229k.corpus import Corpus
+from training.errors import CheckpointError
+from training.files import write_json
 from training.fitconfig import FitConfig
 from training.model import weights_digest
 
@@ -56,14 +59,33 @@ def test_everything_on_still_learns(home: Path) -> None:
 
 def test_weightless_synthetic_clip_is_not_learnt(home: Path) -> None:
     """Mislabelled, it is learnt at full weight and stays a riddle at weight 0."""
-    made = [str(home / "made")]
+    write_json(home / "repeats.json", {"syn": 9})
+    more = {"synthetic": [str(home / "made")], "repeats": str(home / "repeats.json")}
     for weight in (0.0, 1.0):
-        train_diagnoser(
-            config_for(home, fit=FIT, synthetic=made, synthetic_weight=weight), home / f"w{weight:g}"
-        )
+        train_diagnoser(config_for(home, fit=FIT, synthetic_weight=weight, **more), home / f"w{weight:g}")
     none, full = (metrics(home / name)["training_loss"] for name in ("w0", "w1"))
     assert none["synthetic"] > full["synthetic"] + 1 and none["synthetic"] > none["real"] + 1
     assert "training_loss" not in metrics(home / "all")
+
+
+def test_sampling_and_loss_do_not_know_of_each_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[tuple[bool, str], tuple[Any, Any]] = {}
+
+    def stop(model: Any, train: Any, *, weights: Any, **_: Any) -> None:
+        seen[config.balanced, config.loss_weights] = weights, train.weights
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diagnoser.train.fit", stop)
+    write_json(home / "more.json", {"train-both-0": 10})
+    for balanced in (False, True):
+        for kind in ("none", "effective"):
+            config = config_for(home, repeats=str(home / "more.json"), balanced=balanced, loss_weights=kind)
+            with pytest.raises(KeyboardInterrupt):
+                train_diagnoser(config, home / "never")
+    assert seen[False, "none"] == (None, None) and seen[False, "effective"][0] is None
+    assert set(seen[True, "none"][0]) == {1 / 10, 1 / 20} and seen[True, "none"][1] is None
+    np.testing.assert_array_equal(seen[True, "effective"][0], seen[True, "none"][0])
+    np.testing.assert_array_equal(seen[True, "effective"][1], seen[False, "effective"][1])
 
 
 def test_each_modality_alone_has_its_temperature(home: Path) -> None:
@@ -82,6 +104,8 @@ def test_tuned_encoder_is_kept_and_predicts_as_it_trained(home: Path) -> None:
     assert weights_digest(tuned) == predictor.record.beats_digest != before
     assert set(tuned.provenance.subjects) == {"pretrain:1", *(f"toy:train{n}" for n in range(10))}
     assert tuned.provenance.notes["selected_on"] == [f"toy:select{n}" for n in range(4)]
+    with pytest.raises(CheckpointError, match=r"another encoder.*give beats\.weights"):
+        train_diagnoser(config_for(home, init=str(home / "tuned")), home / "never")
     # What training saw in float32 from frames, the store gives in half precision.
     predictor.record = predictor.record.model_copy(update={"beats": str(home / "tuned")})
     select = Corpus.open(home / "corpus").subset(split="select", task="icbhi4")
