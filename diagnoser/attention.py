@@ -123,9 +123,9 @@ class MaskedSelfAttention(LongformerSelfAttention):
         far = everywhere.gather(1, index)[:, None, :]
         # Each global place counts once, whether it is near or not.
         once = valid & ~everywhere
-        place = torch.arange(length, device=query.device)
+        place, block = torch.arange(length, device=query.device), max(BLOCK, 2 * side)
         blocks = []
-        for start in range(0, length, block := max(BLOCK, 2 * side)):
+        for start in range(0, length, block):
             stop = min(start + block, length)
             reach = slice(max(start - side, 0), min(stop + side, length))
             apart = (place[start:stop, None] - place[None, reach]).abs()
