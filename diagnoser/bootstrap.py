@@ -7,7 +7,7 @@ of one call share their draws: differences between models on the same subjects c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,13 +34,19 @@ def resample(matrices: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return flat.reshape(draws, *matrices.shape[1:])
 
 
-def reweigh(score: Weighted, subjects: Sequence[str], draws: int, seed: int) -> np.ndarray:
-    """Values ``(draws,)`` of a score of clips, the draws those of :func:`resample`."""
+def reweigh(
+    scores: Mapping[str, Weighted], subjects: Sequence[str], draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Values ``(draws,)`` of scores of clips, the draws those of :func:`resample`."""
     names, place = np.unique(np.asarray(subjects, dtype=np.str_), return_inverse=True)
     times = draw_counts(len(names), draws, seed)
     step = max(1, CHUNK // max(1, len(place)))
-    parts = [score(times[first : first + step, place].astype(float)) for first in range(0, draws, step)]
-    return np.concatenate(parts)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    for first in range(0, draws, step):
+        weights = times[first : first + step, place].astype(float)
+        for name, score in scores.items():
+            found[name].append(score(weights))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def percentiles(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -62,16 +62,19 @@ def figures(
     """
     names = predictions.classes
     total = confusion(predictions.labels, predictions.guesses, len(names))
-    record = scored(predictions, tail=tail, draws=draws, seed=seed, task=task)
+    options: dict[str, Any] = {"tail": tail, "draws": draws, "seed": seed, "task": task}
+    record = scored(predictions, **options)
+    sources = np.unique(predictions.sources).tolist()
+    whole = dict(record)  # is that of the one source, where there is one
     record |= {
         "tail": [name for name in names if name in tail],
         "reliability": reliability(predictions.labels, predictions.probs),
         "confusion": {"classes": list(names), "counts": total.tolist()},
         "per_source": {
-            str(source): scored(
-                predictions.take(predictions.sources == source), tail=tail, draws=draws, seed=seed, task=task
-            )
-            for source in np.unique(predictions.sources)
+            source: whole
+            if len(sources) == 1
+            else scored(predictions.take(predictions.sources == source), **options)
+            for source in sources
         },
     }
     raw = predictions.uncalibrated
@@ -79,7 +82,7 @@ def figures(
         record["reliability_raw"] = reliability(predictions.labels, raw)
     votes = predictions.vote()
     if votes is not None and len(votes.labels) < len(predictions.labels):
-        record["per_subject"] = scored(votes, tail=tail, draws=draws, seed=seed, task=task)
+        record["per_subject"] = scored(votes, **options)
     return record
 
 
@@ -115,9 +118,9 @@ def distributions(
     matrices = subject_matrices(predictions.labels, predictions.guesses, subjects, len(names))
     total, drawn = matrices.sum(axis=0), resample(matrices, draws, seed)
     found = {name: (float(score(total)), score(drawn)) for name, score in _scores(names, tail, task).items()}
-    once = np.ones((1, len(predictions.labels)))
-    for name, weigh in _of_clips(predictions, task).items():
-        found[name] = float(weigh(once)[0]), reweigh(weigh, subjects, draws, seed)
+    once, of_clips = np.ones((1, len(predictions.labels))), _of_clips(predictions, task)
+    for name, values in reweigh(of_clips, subjects, draws, seed).items():
+        found[name] = float(of_clips[name](once)[0]), values
     return found
 
 

@@ -67,7 +67,7 @@ def test_both_ways_of_drawing_draw_the_same_subjects() -> None:
     labels, probs, subjects = made()
     guesses = probs.argmax(axis=1)
     hits = (guesses == labels).astype(float)
-    by_clip = reweigh(lambda w: (w @ hits) / w.sum(axis=1), subjects, 50, seed=4)
+    by_clip = reweigh({"hits": lambda w: (w @ hits) / w.sum(axis=1)}, subjects, 50, seed=4)["hits"]
     by_matrix = accuracy(resample(subject_matrices(labels, guesses, subjects, 3), 50, seed=4))
     assert by_clip == pytest.approx(by_matrix)
     counts = draw_counts(17, 50, seed=4)
@@ -121,6 +121,7 @@ def test_coverage_of_a_score_of_clips() -> None:
         offset = np.repeat(rng.normal(0, 0.6, SUBJECTS), CLIPS)
         values = labels + offset + rng.normal(size=labels.size)
         subjects = [f"s:{i // CLIPS}" for i in range(labels.size)]
-        return percentiles(reweigh(binary_auroc(labels == 1, values), subjects, 200, seed=0))
+        area = {"area": binary_auroc(labels == 1, values)}
+        return percentiles(reweigh(area, subjects, 200, seed=0)["area"])
 
     assert 0.90 <= coverage(truth, draw, 200) <= 0.98
