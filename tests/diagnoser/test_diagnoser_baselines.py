@@ -35,7 +35,11 @@ SECONDS = 0.6
 LABELS = ("normal", "crackle", "wheeze", "both")
 PITCH = dict(zip(LABELS, (200, 600, 1500, 3500), strict=True))  # Hz
 COUNTS = {"train": 6, "select": 3, "test": 4}  # of a class; two more normal ones in training
-HEARS = ("trees", "cnn", "ast", "pooled", "pooled-mlp", "audio-only", "late-concat", "late-vote", "weaving")
+SLOW = pytest.mark.slow
+HEARS = (
+    "trees", "pooled", "pooled-mlp", "late-concat", "weaving",
+    *(pytest.param(name, marks=SLOW) for name in ("cnn", "ast", "audio-only", "late-vote")),
+)  # fmt: skip
 
 
 def make_clips() -> list[Clip]:
@@ -172,7 +176,7 @@ def test_who_hears_knows_the_pitch(name: str, data: PartData, plain: Callable[..
     assert len(found.select.labels) == 12
 
 
-@pytest.mark.parametrize("name", ["weaving, raw, no anchors", "late, raw, anchors"])
+@pytest.mark.parametrize("name", ["weaving, raw, no anchors", pytest.param("late, raw, anchors", marks=SLOW)])
 def test_variants_of_the_ablation_learn(name: str, plain: Callable[..., Fitted]) -> None:
     assert accuracy(plain(name)) > 0.6
 
@@ -183,7 +187,7 @@ def test_who_reads_knows_the_age_alone(name: str, home: Path) -> None:
     assert accuracy(fit_predict(name, told, 0)) > 0.7
 
 
-@pytest.mark.parametrize("name", ["metadata-only", "text-words", "weaving"])
+@pytest.mark.parametrize("name", ["metadata-only", "text-words", pytest.param("weaving", marks=SLOW)])
 def test_what_defines_the_label_is_never_read(name: str, home: Path, plain: Callable[..., Fitted]) -> None:
     """Planted in every withheld field, in device and source, it changes not one probability."""
     planted = part_of(home, changed(make_clips(), give_away))
@@ -231,7 +235,9 @@ def test_a_seed_gives_the_same_again_and_another_something_else(
     assert np.abs(first.test.probs - other.test.probs).max() > 0
 
 
-@pytest.mark.parametrize("name", ["metadata-only", "trees", "pooled", "late-concat", "weaving"])
+@pytest.mark.parametrize(
+    "name", ["metadata-only", "trees", "late-concat", pytest.param("weaving", marks=SLOW)]
+)
 def test_labels_of_test_change_nothing_but_the_truth(
     name: str, home: Path, plain: Callable[..., Fitted]
 ) -> None:
