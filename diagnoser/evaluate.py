@@ -133,9 +133,8 @@ def judge(
             cure="score another split, or pass --allow-contaminated, which stamps the output",
         )
     features = store if store is not None else predictor.build_store(part, cache)
-    predictions = predictor.predict_corpus(part, features)
     return Judged(
-        predictions=predictions.with_temperature(float(predictor.model.temperature)),
+        predictions=predictor.predict_corpus(part, features),
         counts=read_json(model_folder / "metrics.json")["real_clips"],
         met=met,
         selected=bool(set(met) & set(known.notes.get("selected_on", []))),

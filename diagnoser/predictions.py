@@ -66,7 +66,7 @@ class Predictions:
         return np.array([name.split(":", 1)[0] for name in self.subject_ids], dtype=np.str_)
 
     def with_temperature(self, temperature: float) -> Self:
-        """The same with one temperature for all clips."""
+        """The same, said to be divided by one temperature; the probabilities stay."""
         return replace(self, temperatures=np.full(len(self.labels), temperature, dtype=np.float64))
 
     def take(self, rows: np.ndarray) -> Self:

@@ -63,7 +63,8 @@ def drawn_predictions(
     logits = (np.array(draws) + skill * np.eye(len(classes))[labels]) / temperature
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     subjects = [clip.subject_id for clip in corpus.clips]
-    return Predictions(ids, subjects, labels, probs.astype(np.float32), classes)
+    temperatures = np.full(len(ids), temperature)
+    return Predictions(ids, subjects, labels, probs.astype(np.float32), classes, temperatures)
 
 
 class DrawnPredictor:
@@ -71,7 +72,6 @@ class DrawnPredictor:
 
     def __init__(self, values: dict[str, Any]):
         self.task, self.values = values["task"], values
-        self.model = SimpleNamespace(temperature=values["temperature"])
         self.record = SimpleNamespace(preprocess=Preprocess.model_validate(values["preprocess"]))
 
     @classmethod

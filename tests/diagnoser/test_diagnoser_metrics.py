@@ -264,10 +264,11 @@ def test_reliability_adds_up_to_the_calibration_error() -> None:
 def test_pooling_folds() -> None:
     p = made()
     first, second = p.take(np.arange(100)), p.take(np.arange(100, 300))
-    pooled = Predictions.pool([first.with_temperature(2.0), second.with_temperature(1.5)])
+    cooled = replace(first, temperatures=np.full(100, 2.0))
+    pooled = Predictions.pool([cooled, replace(second, temperatures=np.full(200, 1.5))])
     assert pooled.clip_ids == p.clip_ids and (pooled.probs == p.probs).all()
     assert pooled.temperatures is not None and set(pooled.temperatures[:100]) == {2.0}
-    assert Predictions.pool([first.with_temperature(2.0), second]).temperatures is None
+    assert Predictions.pool([cooled, second]).temperatures is None
     with pytest.raises(DataError, match="c0"):
         Predictions.pool([p, first])
     with pytest.raises(DataError, match="classes"):
