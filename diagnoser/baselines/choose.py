@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,25 +57,26 @@ def calibrated(data: PartData, answer: Answer, notes: dict[str, Any]) -> Fitted:
     """Answers with one temperature, fitted on ``select``."""
     select = answer("select")
     temperature = fit_temperature(select, data.labels["select"])
-    found = fitted(
+    return fitted(
         data,
         log_softmax(select / temperature, axis=1),
         log_softmax(answer("test") / temperature, axis=1),
         {**notes, "temperature": number(temperature)},
-    )
-    return replace(
-        found,
-        select=found.select.with_temperature(temperature),
-        test=found.test.with_temperature(temperature),
+        temperature,
     )
 
 
-def fitted(data: PartData, select: np.ndarray, test: np.ndarray, notes: dict[str, Any]) -> Fitted:
-    """Answers from log-probabilities ``(N, C)`` as they are."""
-    return Fitted(_predictions(data, "select", select), _predictions(data, "test", test), notes)
+def fitted(
+    data: PartData, select: np.ndarray, test: np.ndarray, notes: dict[str, Any], temperature: float = 1.0
+) -> Fitted:
+    """Answers from log-probabilities ``(N, C)``, whose logits were divided by ``temperature``."""
+    said = [
+        _predictions(data, split, logs, temperature) for split, logs in (("select", select), ("test", test))
+    ]
+    return Fitted(said[0], said[1], notes)
 
 
-def _predictions(data: PartData, split: str, logs: np.ndarray) -> Predictions:
+def _predictions(data: PartData, split: str, logs: np.ndarray, temperature: float) -> Predictions:
     """Log-probabilities ``(N, C)`` of a split beside the truth; the only place where test labels are read."""
     clips, known = data.clips[split], get_task(data.part.task)
     return Predictions(
@@ -84,6 +85,7 @@ def _predictions(data: PartData, split: str, logs: np.ndarray) -> Predictions:
         labels=np.array([known.index(clip.labels[data.part.task]) for clip in clips], dtype=np.int64),
         probs=np.exp(logs).astype(np.float32),
         classes=data.classes,
+        temperatures=np.full(len(clips), temperature, dtype=np.float64),
     )
 
 
