@@ -157,13 +157,20 @@ class Predictor:
             max_gb=max_gb,
         )
 
-    def predict_files(self, paths: Sequence[Path], text: str | None = None) -> list[FilePrediction]:
+    def predict_files(
+        self, paths: Sequence[Path], text: str | Sequence[str | None] | None = None
+    ) -> list[FilePrediction]:
         """Predict recordings; one that cannot be used gets the reason instead.
 
         A recording longer than ``preprocess.seconds`` is cut into overlapping windows, whose
-        probabilities are averaged. Without ``text`` the diagnoser listens only.
+        probabilities are averaged.
+
+        Args:
+            paths: recordings.
+            text: narrative of all of them, or of each; without one the diagnoser listens only.
         """
-        return [self._file(path, text) for path in paths]
+        texts = [text] * len(paths) if text is None or isinstance(text, str) else text
+        return [self._file(path, told) for path, told in zip(paths, texts, strict=True)]
 
     def predict_file(self, path: Path | None, text: str | None = None) -> FilePrediction:
         """Predict one recording, or without ``path`` a narrative alone.

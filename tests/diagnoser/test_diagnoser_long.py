@@ -147,7 +147,15 @@ def test_a_narrative_alone_needs_no_encoder(encoder: BeatsEncoder, tmp_path: Pat
     np.testing.assert_allclose(mixed[1], expected, atol=1e-5)
     np.testing.assert_allclose(mixed[0], hearing.probabilities([noise(2.0)], [TEXT])[0], atol=1e-5)
     write_wav(tmp_path / "a.wav", noise(2.0), synthetic=False)
-    assert hearing.predict_file(tmp_path / "a.wav").path == tmp_path / "a.wav"
+    write_wav(tmp_path / "b.wav", noise(2.0), synthetic=False)
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    rows = hearing.predict_files(paths, [TEXT, None])
+    assert [row.path for row in rows] == paths
+    for row, told in zip(rows, (TEXT, None), strict=True):
+        assert row.path is not None and row == hearing.predict_file(row.path, told)
+    assert (
+        hearing.predict_files(paths, TEXT)[1].probabilities == rows[0].probabilities != rows[1].probabilities
+    )
 
 
 @pytest.mark.parametrize(("text", "told"), [(True, None), (True, ""), (False, TEXT)])
