@@ -65,10 +65,6 @@ class Predictions:
         """Collection of each clip ``(N,)``: what stands before the colon of its subject's id."""
         return np.array([name.split(":", 1)[0] for name in self.subject_ids], dtype=np.str_)
 
-    def with_temperature(self, temperature: float) -> Self:
-        """The same, said to be divided by one temperature; the probabilities stay."""
-        return replace(self, temperatures=np.full(len(self.labels), temperature, dtype=np.float64))
-
     def take(self, rows: np.ndarray) -> Self:
         """Some of the clips: ``rows`` are indices, or a mask ``(N,)``."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
