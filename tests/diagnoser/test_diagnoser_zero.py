@@ -73,7 +73,7 @@ def launch(folder: Path, config: DiagnoserTrainConfig) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     # Not the exit status: once in a while gloo aborts a process that has finished its work.
@@ -129,6 +129,7 @@ def test_every_length_calls_the_same_parts(attention: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_sharded_processes_train_as_one(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     make_corpus(tmp_path / "corpus")
