@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
+from diagnoser.config import TUNED
 from diagnoser.data import ClipDataset, Sample, collate, tokens
 from diagnoser.model import Diagnoser
 from diagnoser.predictions import Predictions
@@ -84,10 +85,13 @@ class Predictor:
         model: in eval mode.
         record: what was saved beside it.
         words: its tokenizer, None if it does not read.
+        tuned: folder that holds its own encoder; none: the record names the encoder.
     """
 
-    def __init__(self, model: Diagnoser, record: DiagnoserRecord, words: Words | None):
-        self.model, self.record, self.words = model.eval(), record, words
+    def __init__(
+        self, model: Diagnoser, record: DiagnoserRecord, words: Words | None, tuned: Path | None = None
+    ):
+        self.model, self.record, self.words, self.tuned = model.eval(), record, words, tuned
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -102,7 +106,8 @@ class Predictor:
         record = validate(DiagnoserRecord, read_json(folder / RECORD), where=str(folder / RECORD))
         if torch.cuda.is_available():
             model.to("cuda")
-        return cls(model, record, Words.load(folder) if record.text else None)
+        tuned = folder if (folder / TUNED).is_dir() else None
+        return cls(model, record, Words.load(folder) if record.text else None, tuned)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -270,7 +275,7 @@ class Predictor:
         import beats
         from training.model import weights_digest
 
-        path = beats.find(self.record.beats)
+        path = self.tuned or beats.find(self.record.beats)
         encoder = beats.load_encoder(path)
         if weights_digest(encoder) != self.record.beats_digest:
             raise CheckpointError(

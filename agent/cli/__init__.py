@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from agent.cli import baselines, beats, data, doctor, loop, models, train
+from agent.cli import baselines, beats, data, diagnose, doctor, evaluate, generate, loop, train
 from training.errors import RespError
 from training.progress import console
 
@@ -35,9 +35,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(loop.loop)
-app.command()(models.generate)
-app.command()(models.diagnose)
-app.command()(models.evaluate)
+app.command()(generate.generate)
+app.command()(diagnose.diagnose)
+app.command()(evaluate.evaluate)
 app.command()(baselines.baselines)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")

@@ -107,7 +107,6 @@ def test_tuned_encoder_is_kept_and_predicts_as_it_trained(home: Path) -> None:
     with pytest.raises(CheckpointError, match=r"another encoder.*give beats\.weights"):
         train_diagnoser(config_for(home, init=str(home / "tuned")), home / "never")
     # What training saw in float32 from frames, the store gives in half precision.
-    predictor.record = predictor.record.model_copy(update={"beats": str(home / "tuned")})
     select = Corpus.open(home / "corpus").subset(split="select", task="icbhi4")
     found = predictor.predict_corpus(select, predictor.build_store(select))
     assert np.mean(found.probs.argmax(1) == found.labels) == metrics(home / "tuned")["accuracy"]

@@ -1,0 +1,65 @@
+"""``resp-agent generate``: synthetic clips of a class in the style of a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import Seed, check_folder, out
+from training.errors import AudioError
+
+
+def generate(
+    label: Annotated[str, typer.Option(help="Class to synthesize, e.g. `Asthma`.")],
+    style: Annotated[Path, typer.Option(help="Recording whose style (device, noise, room) the clips take.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the WAV and provenance files.")],
+    task: Annotated[str, typer.Option(help="Task that the label belongs to.")] = "disease16",
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many clips.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Length of each clip, s.")] = 4.0,
+    weights: Annotated[str, typer.Option(help="Weights folder or shipped set.")] = "tiny",
+    beats_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--beats",
+            help="BEATs folder or published tokenizer that the weights were trained with, if it is not in them.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Write synthetic clips of a class in the style of a recording, each with its provenance.
+
+    **Example**
+
+        resp-agent generate --task disease16 --label Asthma --style ref.wav -n 4 --out clips
+    """
+    from resp229k.tasks import get_task
+
+    get_task(task).index(label)  # what is wrong is told before anything heavy is loaded
+    check_folder(out_folder)
+    if not style.is_file():
+        raise AudioError("no such recording", path=style, cure="give a style recording with --style")
+    import beats
+    from generator.config import MLLMConfig
+    from resp229k.audio import load_audio
+    from training.config import weights_path
+
+    wave = load_audio(style)
+    folder = weights_path(weights)
+    MLLMConfig.of_weights(folder).check(task, label, seconds)
+    beats_path = None if beats_weights is None else beats.find(beats_weights)
+    from generator.sample import Generator, Request
+    from generator.write import write_clips
+
+    generator = Generator.load(folder, beats_path=beats_path)
+    request = Request(task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds)
+    files = write_clips(
+        generator.generate([request] * number, seed=seed),
+        out_folder,
+        weights=generator.digests,
+        subjects_hash=generator.subjects_hash,
+        sample=generator.config,
+    )
+    for file in files:
+        out.print(str(file), soft_wrap=True, highlight=False)
