@@ -11,10 +11,12 @@ from diagnoser.predict import DiagnoserRecord
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from training.config import expand
-from training.errors import ContaminationError, DataError
+from training.errors import CheckpointError, ContaminationError, DataError
 from training.files import read_json
+from training.model import weights_digest
 
 if TYPE_CHECKING:
+    from beats.cache import FeatureStore
     from beats.encoder import BeatsEncoder
 
 
@@ -34,18 +36,25 @@ class Material:
     encoder: BeatsEncoder | None  # only if it is trained too
 
 
-def gather(config: DiagnoserTrainConfig) -> Material:
+def gather(config: DiagnoserTrainConfig, store: FeatureStore | None = None) -> Material:
     """Open the corpora, compute the features, apply the repeats.
+
+    Args:
+        config: what to train on.
+        store: features of the corpus's clips by this encoder and preprocessing, where there are some already,
+            as folds share them.
 
     Raises:
         DataError: no clips to train or select on, or repeats of unknown clips.
         ContaminationError: a synthetic clip comes from a subject that is held out.
-        CheckpointError: there is no encoder at ``beats.weights``.
+        CheckpointError: there is no encoder at ``beats.weights``, or the features are another's.
     """
     import beats
     from beats.cache import FeatureStore, StoreSet
 
     encoder = beats.load_encoder(beats.find(config.beats.weights))
+    if store is not None and store.weights.encoder != weights_digest(encoder):
+        raise CheckpointError("features are not of this encoder", path=config.beats.weights)
     corpus = Corpus.open(expand(config.corpus))
     train = corpus.subset(split="train", task=config.task)
     select = corpus.subset(split="select", task=config.task)
@@ -56,7 +65,8 @@ def gather(config: DiagnoserTrainConfig) -> Material:
     parts = [Corpus(corpus.folder, train.clips + select.clips)]
     for folder in config.synthetic:
         parts.append(_synthetic(expand(folder), config.task, held_out))
-    stores = [
+    stores = [] if store is None else [store]
+    stores += [
         FeatureStore.build(
             part,
             encoder=encoder,
@@ -64,7 +74,7 @@ def gather(config: DiagnoserTrainConfig) -> Material:
             folder=expand(config.cache) if config.cache else part.folder / "features",
             max_gb=config.max_gb,
         )
-        for part in parts
+        for part in parts[len(stores) :]
     ]
     added = [clip for part in parts[1:] for clip in part.clips]
     clips = [*train.clips, *added]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,8 +33,13 @@ from training.fit import FitResult, fit, meet
 from training.model import Provenance, weights_digest
 from training.seeds import derive, seed_all
 
+if TYPE_CHECKING:
+    from beats.cache import FeatureStore
 
-def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = False) -> None:
+
+def train_diagnoser(
+    config: DiagnoserTrainConfig, out: Path, *, resume: bool = False, store: FeatureStore | None = None
+) -> None:
     """Train on ``train`` (and synthetic clips), stop and calibrate on ``select``, write ``out``.
 
     ``out`` appears when everything is in it: ``model.safetensors`` and ``config.json`` (with the
@@ -44,6 +49,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         config: what to train on and how.
         out: a new folder.
         resume: go on from the last checkpoint of an interrupted call (``fit.checkpoint_every``).
+        store: features of the corpus's clips, where there are some already.
 
     Raises:
         ConfigError: clips are longer than the network, or ``resume`` without checkpoints.
@@ -58,7 +64,7 @@ def train_diagnoser(config: DiagnoserTrainConfig, out: Path, *, resume: bool = F
         raise RunError("already exists", path=out, cure="give a new folder")
     check(config, resume)
     with one_at_a_time():
-        material = gather(config)
+        material = gather(config, store)
     model, words = start(config, material)
     known = get_task(config.task)
     labels = {

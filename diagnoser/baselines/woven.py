@@ -72,7 +72,7 @@ def as_trained(data: PartData, config: DiagnoserTrainConfig, name: str) -> Fitte
     """Train with the command's own function and predict as a user would."""
     folder = data.scratch(f"{name} model", config.seed)
     shutil.rmtree(folder, ignore_errors=True)
-    train_diagnoser(config, folder)
+    train_diagnoser(config, folder, store=data.store)
     predictor, metrics = Predictor.load(folder), read_json(folder / "metrics.json")
     said = {
         split: predictor.predict_corpus(data.part.corpus.subset(split=split), data.store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from test_diagnoser_train import clip, config_for, make_beats, make_corpus, tone
 
 import beats
+from beats.cache import StoreWeights
 from diagnoser.config import AugmentConfig
+from diagnoser.material import gather
 from diagnoser.model import Diagnoser
 from diagnoser.predict import Predictor
 from diagnoser.train import train_diagnoser
@@ -110,3 +113,16 @@ def test_tuned_encoder_is_kept_and_predicts_as_it_trained(home: Path) -> None:
     select = Corpus.open(home / "corpus").subset(split="select", task="icbhi4")
     found = predictor.predict_corpus(select, predictor.build_store(select))
     assert np.mean(found.probs.argmax(1) == found.labels) == metrics(home / "tuned")["accuracy"]
+
+
+def test_features_that_are_there_already_are_trained_on_alike(home: Path) -> None:
+    config = config_for(home, fit=FIT.model_copy(update={"steps": 4}))
+    train_diagnoser(config, home / "own")
+    store = gather(config).store.stores[0]
+    train_diagnoser(config.model_copy(update={"cache": str(home / "unused")}), home / "lent", store=store)
+    assert not (home / "unused").exists()
+    own, lent = (Diagnoser.from_pretrained(home / name).state_dict() for name in ("own", "lent"))
+    assert all(torch.equal(own[name], lent[name]) for name in own)
+    another: Any = SimpleNamespace(weights=StoreWeights(encoder="another"))
+    with pytest.raises(CheckpointError, match="not of this encoder"):
+        train_diagnoser(config, home / "never", store=another)
