@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from diagnoser.config import DiagnoserSizes
+from diagnoser.config import Learning
 from generator.config import SampleConfig
 from resp229k.audio import Preprocess
 from resp229k.build import BuildConfig
@@ -42,17 +42,13 @@ class BeatsSettings(Strict):
     weights: str | None = None
 
 
-class DiagnoserSettings(Strict):
+class DiagnoserSettings(Learning):
     """What a loop's user chooses about its diagnoser; the rest follows from the run.
 
-    The fields mean what they mean in ``diagnoser.config.DiagnoserTrainConfig``. ``warm_start`` starts each round from the last round's weights instead of from scratch.
+    ``warm_start`` starts each round from the last round's weights instead of from scratch.
     """
 
-    model: DiagnoserSizes = DiagnoserSizes()
     fit: FitConfig = FitConfig(steps=300, batch_size=32, learning_rate=2e-3, eval_every=50, patience=4)
-    text: bool = True
-    balanced: bool = False
-    loss_weights: Literal["none", "inverse"] = "none"
     warm_start: bool = False
 
 

@@ -17,7 +17,7 @@ from agent.config import LoopConfig
 from agent.encoder import EncoderFacts, encoder_facts, encoder_name
 from agent.figures import scores_of, tidy
 from beats.config import BeatsSource
-from diagnoser.config import MAKERS, DiagnoserTrainConfig
+from diagnoser.config import MAKERS, DiagnoserTrainConfig, Learning
 from resp229k.audio import RATE
 from resp229k.clip import Metadata
 from resp229k.corpus import Corpus
@@ -128,19 +128,17 @@ class Rooms:
             RunError: training failed; carries the end of its log.
         """
         chosen = self.config.diagnoser
+        learning = {name: getattr(chosen, name) for name in Learning.model_fields}
+        learning["fit"] = chosen.fit.model_copy(update={"seed": self.config.seed})
         settings = DiagnoserTrainConfig(
+            **learning,
             corpus="corpus",
             task=self.config.task,
             synthetic=list(synthetic),
             repeats=repeats,
             beats=BeatsSource(weights=encoder_name(self.config, self.weights)),
             preprocess=self.config.preprocess,
-            model=chosen.model,
-            fit=chosen.fit.model_copy(update={"seed": self.config.seed}),
-            balanced=chosen.balanced,
-            loss_weights=chosen.loss_weights,
             init=init,
-            text=chosen.text,
             seed=self.config.seed,
             cache="features",
         )

@@ -143,18 +143,13 @@ class AugmentConfig(Strict):
         return self
 
 
-class DiagnoserTrainConfig(Strict):
-    """How a diagnoser is trained. Paths may hold ``${NAME}``.
+class Learning(Strict):
+    """How a diagnoser learns, whatever it learns from.
 
     Attributes:
-        corpus: corpus folder; trains on ``train``, stops and calibrates on ``select``.
-        task: which labels.
-        synthetic: further corpus folders, whose synthetic clips join the training clips.
-        repeats: JSON file ``{clip_id: extra copies}`` (oversampling).
-        beats: the encoder of the clips.
-        preprocess: how a clip becomes the encoder's input.
         model: sizes.
         fit: optimisation.
+        text: whether the narrative is read.
         balanced: draw the classes equally often.
         loss_weights: of the classes: ``inverse`` is one over the class's clips, ``effective`` one over
             their effective number (Cui et al. 2019). Sampling and loss do not know of each other: with
@@ -164,10 +159,32 @@ class DiagnoserTrainConfig(Strict):
             training loss alone (Menon et al. 2021, tau); 0: off.
         synthetic_weight: of a synthetic clip's loss, beside 1 for a real one.
         augment: of the grids, in training.
+    """
+
+    model: DiagnoserSizes = DiagnoserSizes()
+    fit: FitConfig = FitConfig(steps=400, batch_size=32, learning_rate=2e-3, eval_every=50, patience=4)
+    text: bool = True
+    balanced: bool = False
+    loss_weights: Literal["none", "inverse", "effective"] = "none"
+    effective_beta: float = Field(default=0.999, ge=0, lt=1)
+    logit_adjustment: float = Field(default=0.0, ge=0)
+    synthetic_weight: float = Field(default=1.0, ge=0)
+    augment: AugmentConfig = AugmentConfig()
+
+
+class DiagnoserTrainConfig(Learning):
+    """How a diagnoser is trained, and on what. Paths may hold ``${NAME}``.
+
+    Attributes:
+        corpus: corpus folder; trains on ``train``, stops and calibrates on ``select``.
+        task: which labels.
+        synthetic: further corpus folders, whose synthetic clips join the training clips.
+        repeats: JSON file ``{clip_id: extra copies}`` (oversampling).
+        beats: the encoder of the clips.
+        preprocess: how a clip becomes the encoder's input.
         tune_encoder: train the encoder too; the tuned one is written into the diagnoser's folder. Give it
             a smaller rate with ``fit.rates: {encoder: 0.1}``.
         init: folder of a diagnoser to start from (same task and sizes).
-        text: whether the narrative is read.
         seed: of initial weights and narratives.
         cache: folder of the feature stores; none: ``features`` beside each corpus's audio.
         max_gb: largest feature store, GB.
@@ -179,17 +196,8 @@ class DiagnoserTrainConfig(Strict):
     repeats: str | None = None
     beats: BeatsSource = BeatsSource()
     preprocess: Preprocess = Preprocess()
-    model: DiagnoserSizes = DiagnoserSizes()
-    fit: FitConfig = FitConfig(steps=400, batch_size=32, learning_rate=2e-3, eval_every=50, patience=4)
-    balanced: bool = False
-    loss_weights: Literal["none", "inverse", "effective"] = "none"
-    effective_beta: float = Field(default=0.999, ge=0, lt=1)
-    logit_adjustment: float = Field(default=0.0, ge=0)
-    synthetic_weight: float = Field(default=1.0, ge=0)
-    augment: AugmentConfig = AugmentConfig()
     tune_encoder: bool = False
     init: str | None = None
-    text: bool = True
     seed: int = Field(default=0, ge=0)
     cache: str | None = None
     max_gb: float = Field(default=20.0, gt=0)

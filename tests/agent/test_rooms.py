@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 from agent_fakes import config
 
+import agent.rooms as rooms_module
 from agent.nodes.clips import ClipRequest
 from agent.rooms import Rooms
+from diagnoser.config import DiagnoserTrainConfig, Learning
 from resp229k.simulate import SimulateConfig, simulate_corpus
+from training.config import load_config
 from training.files import read_json
 
 
@@ -29,3 +33,20 @@ def test_what_prepare_asks_of_the_weights(tmp_path: Path) -> None:
     assert rooms.longest_clip() == 4.0
     assert rooms.encoder_subjects() <= rooms.trained_subjects() and rooms.encoder_subjects()
     assert Rooms(config(generator={"backend": "simulator"}), tmp_path).longest_clip() == math.inf
+
+
+def test_a_child_learns_as_the_loop_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learning = {
+        "model": {"hidden": 32}, "fit": {"steps": 7}, "text": False, "balanced": True, "loss_weights": "effective",
+        "effective_beta": 0.9, "logit_adjustment": 0.5, "synthetic_weight": 0.25, "augment": {"mixup": 0.1},
+    }  # fmt: skip
+    assert set(learning) == set(Learning.model_fields)
+    monkeypatch.setattr(rooms_module, "run_command", lambda *_, log, **__: log.write_text(""))
+    rooms = Rooms(config(diagnoser=learning, seed=5), tmp_path)
+    (tmp_path / "node").mkdir()
+    rooms.train_diagnoser(tmp_path / "node", synthetic=["made"], repeats=None, init=None)
+    told = load_config(DiagnoserTrainConfig, tmp_path / "node" / "train.yaml")
+    asked = Learning(**learning)
+    assert told.fit == asked.fit.model_copy(update={"seed": 5})
+    assert all(getattr(told, name) == getattr(asked, name) for name in set(learning) - {"fit"})
+    assert (told.synthetic, told.seed) == (["made"], 5)
