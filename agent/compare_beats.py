@@ -152,7 +152,8 @@ def plot_recipes(rows: Sequence[RecipeRow], path: Path) -> None:
         if used:
             axes[-1].plot([sum(row.perplexity) for row in used], [place] * len(used), ".", color="C1")
             dead = np.mean([sum(row.dead) for row in used])
-            axes[-1].annotate(f"{dead:.0f} dead", (1, place), fontsize="small", va="center")
+            right = axes[-1].get_yaxis_transform()
+            axes[-1].text(1.02, place, f"{dead:.0f} dead", fontsize="small", va="center", transform=right)
     for axis, (suite, level) in zip(axes, chance.items(), strict=False):
         axis.axvline(level, color="black", linestyle="--", linewidth=1)
         axis.set_title(suite)
