@@ -257,6 +257,20 @@ def on_cpu(encoder: BeatsEncoder, wave: Tensor, repeats: int, clock: Clock, *, t
         report(f"beats filterbank over {name}", taken[name] / taken["batched"], 1.0)
 
 
+def position_conv(repeats: int, clock: Clock) -> None:
+    """The tiny size's positional convolution in training, there and back, against the library's."""
+    with torch.inference_mode(mode=False):
+        config = beats_config("tiny")
+        layer = BeatsEncoder(config).encoder.pos_conv[0]
+        x = torch.randn(32, config.dim, 144, requires_grad=True)
+        calls: dict[str, Callable[[], object]] = {
+            "ours": lambda: layer(x).square().sum().backward(),
+            "plain": lambda: torch.nn.Conv1d.forward(layer, x).square().sum().backward(),  # type: ignore[arg-type]
+        }
+        taken = in_turn(calls, repeats, clock)
+    report("beats positional convolution over the library's, training", taken["plain"] / taken["ours"], 1.0)
+
+
 def on_gpu(encoder: BeatsEncoder, repeats: int, *, tiny: bool) -> None:
     """bf16: share of the peak, clips per second, the compiler's gain."""
     encoder = copy.deepcopy(encoder).to("cuda", torch.bfloat16)
@@ -291,6 +305,7 @@ def main() -> None:
     wave = 0.1 * torch.randn(options.batch, RATE if options.tiny else 10 * RATE)
     clock = time.process_time if options.threads == 1 else time.perf_counter
     on_cpu(encoder, wave, options.repeats, clock, tiny=options.tiny)
+    position_conv(options.repeats, clock)
     if torch.cuda.is_available():
         on_gpu(encoder, options.repeats, tiny=options.tiny)
 

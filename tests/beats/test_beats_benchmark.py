@@ -61,5 +61,6 @@ def test_the_benchmark_prints_ratios():
     } <= names
     assert "beats bytes of attention, share of the forward, fp32" in names
     assert {"beats forward over naive forward", "beats filterbank over naive"} <= names
+    assert "beats positional convolution over the library's, training" in names
     (apart,) = re.findall(r"^naive features equal to (\S+)$", done.stdout, re.MULTILINE)
     assert float(apart) <= 1e-4
