@@ -23,6 +23,7 @@ from resp229k.corpus import Corpus
 from training.config import Strict, validate
 from training.errors import AudioError, CheckpointError, DataError
 from training.files import read_json
+from training.progress import track
 
 if TYPE_CHECKING:
     from beats.encoder import BeatsEncoder
@@ -175,7 +176,8 @@ class Predictor:
             text: narrative of all of them, or of each; without one the diagnoser listens only.
         """
         texts = [text] * len(paths) if text is None or isinstance(text, str) else text
-        return [self._file(path, told) for path, told in zip(paths, texts, strict=True)]
+        told = list(zip(paths, texts, strict=True))
+        return [self._file(path, one) for path, one in track(told, "diagnose")]
 
     def predict_file(self, path: Path | None, text: str | None = None) -> FilePrediction:
         """Predict one recording, or without ``path`` a narrative alone.
