@@ -27,6 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
     return stop.value.code
 
 
+@pytest.mark.slow
 def test_simulated_probe_needs_no_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -254,6 +254,7 @@ def test_generate_refuses_units_it_was_not_trained_with(
     assert not (home / "y").exists()
 
 
+@pytest.mark.slow
 def test_generate_takes_the_published_tokenizer_of_its_training(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_whom_the_teacher_heard_the_pupil_has_heard(corpus: Corpus, tmp_path: Pa
     assert len(beats.load_tokenizer(tmp_path / "tok1").encoder.provenance.subjects) == 16
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_as_if_it_had_not_been(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

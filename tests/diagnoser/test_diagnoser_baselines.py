@@ -251,6 +251,7 @@ def test_labels_of_test_change_nothing_but_the_truth(
     assert (found.test.labels != honest.test.labels).all()
 
 
+@pytest.mark.slow
 def test_the_other_trainings_are_the_diagnosers(home: Path) -> None:
     """On narratives, what trains raw texts gives what `train diagnoser` gives, to the last weight."""
     part = part_of(home, make_clips())

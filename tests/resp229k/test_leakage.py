@@ -185,6 +185,7 @@ def test_release_texts(honest: bool, tmp_path: Path, monkeypatch: pytest.MonkeyP
         audit_release(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_same_figures_again_and_others_by_seed() -> None:
     clips = [clip(i, labels={"covid": ("positive", "negative")[i % 2]}) for i in range(40)]
     first, again = (audit_corpus(corpus(clips), seeds=2) for _ in range(2))
@@ -248,6 +249,7 @@ def test_an_origin_that_shifts_a_rare_class_is_not_taken_for_chance() -> None:
     assert found.macro_f1.mean > 0.5
 
 
+@pytest.mark.slow
 def test_a_random_origin_stays_at_chance() -> None:
     rng = np.random.default_rng(5)
     clips = [

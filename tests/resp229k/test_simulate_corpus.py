@@ -39,6 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return simulate_corpus(SMALL, tmp_path_factory.mktemp("sim") / "corpus")
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_bit(corpus: Corpus, tmp_path: Path) -> None:
     other = simulate_corpus(SMALL.model_copy(update={"workers": 2}), tmp_path / "two")
     assert folder_digest(other.folder / "audio") == folder_digest(corpus.folder / "audio")
