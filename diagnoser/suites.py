@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resp229k.audio import Preprocess
-from resp229k.build import build_corpus, read_sources
+from resp229k.build import build_corpus, read_sources, split_record
 from resp229k.buildconfig import BuildConfig
 from resp229k.clip import Split
 from resp229k.corpus import Corpus
@@ -248,14 +248,7 @@ def _linked(
         DataError: the folder holds something else.
     """
     record: dict[str, Any] = read_json(base / BUILD)
-    record |= {
-        "config": config.model_dump(mode="json"),
-        "protocol": protocol.name,
-        "protocol_hash": protocol.content_hash,
-        "fold": config.fold,
-        "as_published": protocol.as_published,
-        "shared_subjects": sorted(protocol.shared_subjects),
-    }
+    record |= split_record(config, protocol)
     if folder.exists():
         if not (folder / BUILD).is_file() or read_json(folder / BUILD) != record:
             raise DataError("exists and holds something else", path=folder, cure="remove it")

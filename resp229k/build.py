@@ -131,12 +131,7 @@ def _placed(
         recordings,
         splits,
         {
-            "config": config.model_dump(mode="json"),
-            "protocol": protocol.name,
-            "protocol_hash": protocol.content_hash,
-            "fold": config.fold,
-            "as_published": protocol.as_published,
-            "shared_subjects": sorted(protocol.shared_subjects),
+            **split_record(config, protocol),
             "limits": limits.model_dump(),
             "taxonomy": version(),
             "left_out": dict(Counter(r.source for r in found if r.recording_id not in splits)),
@@ -235,3 +230,15 @@ def _limit(clips: list[Clip], config: BuildConfig, task: str) -> list[Clip]:
         names.sort(key=lambda name: digest([config.seed, name]))
         dropped.update(names[config.max_per_subject :])
     return [clip for clip in clips if clip.clip_id not in dropped]
+
+
+def split_record(config: BuildConfig, protocol: Protocol) -> dict[str, Any]:
+    """What the record of a build says of its splits."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "protocol": protocol.name,
+        "protocol_hash": protocol.content_hash,
+        "fold": config.fold,
+        "as_published": protocol.as_published,
+        "shared_subjects": sorted(protocol.shared_subjects),
+    }

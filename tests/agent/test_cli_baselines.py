@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from agent_cli import run as run_command
 
 import agent.cli as cli
 from diagnoser.baselines import run as module
@@ -31,12 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
-    monkeypatch.delenv("RESP_DATA", raising=False)
-    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
-    monkeypatch.setattr(sys, "argv", ["resp-agent", "baselines", *args])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code
+    return run_command(monkeypatch, "baselines", *args)
 
 
 def test_a_comparison_is_written_and_gone_on_with(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from agent_cli import run as run_command
 
-import agent.cli as cli
 from beats import probe_data
 from resp229k.simulate import SimulateConfig
 
@@ -19,12 +18,7 @@ SMALL = SimulateConfig(
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
-    monkeypatch.delenv("RESP_DATA", raising=False)
-    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
-    monkeypatch.setattr(sys, "argv", ["resp-agent", "beats", *args])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code
+    return run_command(monkeypatch, "beats", *args)
 
 
 @pytest.mark.slow

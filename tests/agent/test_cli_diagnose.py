@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from agent_cli import run as run_command
 from PIL import Image
 
-import agent.cli as cli
 from diagnoser.config import DiagnoserTrainConfig
 from diagnoser.predict import Predictor
 from diagnoser.train import train_diagnoser
@@ -53,10 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(home: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
     monkeypatch.chdir(home)
-    monkeypatch.setattr(sys, "argv", ["resp-agent", "diagnose", *args])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code
+    return run_command(monkeypatch, "diagnose", *args)
 
 
 def test_a_folder_with_metadata(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
