@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from resp229k.audio import Preprocess
+from resp229k.audio import RATE, Preprocess
 from training.config import Strict, validate
 from training.errors import CheckpointError, DataError
 from training.files import read_json
@@ -30,6 +30,16 @@ class CodecConfig(Strict):
     mean: float = -6.2  # of the log-mel over simulated and real clips, so that frames are about standard
     std: float = Field(default=2.5, gt=0)
     iterations: int = Field(default=16, ge=1)  # of Griffin-Lim
+
+    @property
+    def dim(self) -> int:
+        """M, values of a frame."""
+        return self.mels
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return RATE / self.hop
 
 
 class MLLMSize(Strict):

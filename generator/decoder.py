@@ -14,6 +14,7 @@ from generator.config import FlowConfig, check_label
 from generator.dit import DiT
 from generator.flow import Condition, FlowMatching
 from generator.style import StyleTokens, length_mask
+from resp229k.audio import RATE
 from training.config import Strict
 from training.errors import DataError
 from training.model import Model
@@ -45,7 +46,7 @@ class FlowDecoder(Model):
     def __init__(self, config: FlowConfig):
         super().__init__(config)
         self.config: FlowConfig = config
-        mels = config.codec.mels
+        mels = config.codec.dim
         self.flow = FlowMatching(DiT(mels, config.dim, config.layers, config.heads), config.unguided)
         self.unit = nn.Embedding(config.codebook, config.unit_dim)
         self.rows = nn.Linear(config.unit_dim * config.rows, config.dim)
@@ -72,7 +73,7 @@ class FlowDecoder(Model):
 
         Before the first and behind the last real column of a clip its value is held.
         """
-        ratio = COLUMN / self.config.codec.hop
+        ratio = COLUMN * self.config.codec.frame_rate / RATE
         place = (torch.arange(frames, device=grid.device) + 0.5) / ratio - 0.5
         place = torch.minimum(place.clamp(min=0)[None], (columns - 1)[:, None].to(place))
         left = place.floor().long()
@@ -85,7 +86,7 @@ class FlowDecoder(Model):
 
     def mean(self, spectrum: Tensor) -> Tensor:
         """The references' mean frames ``(B, 1, M)``."""
-        return spectrum[:, None, : self.config.codec.mels]
+        return spectrum[:, None, : self.config.codec.dim]
 
     def condition(
         self,
@@ -155,10 +156,10 @@ class FlowDecoder(Model):
         """Frames ``(L, M)`` of each clip, from its own noise ``(L, M)``; conditions as in :meth:`forward`.
 
         Raises:
-            DataError: a noise has another number of mels than the codec.
+            DataError: a noise has other frames than the codec.
         """
-        if any(n.shape[1] != self.config.codec.mels for n in noise):
-            raise DataError(f"noise must have {self.config.codec.mels} mels")
+        if any(n.shape[1] != self.config.codec.dim for n in noise):
+            raise DataError(f"noise must have {self.config.codec.dim} mels")
         frames = torch.tensor([n.shape[0] for n in noise], device=units.device)
         start = nn.utils.rnn.pad_sequence(list(noise), batch_first=True).to(units.device)
         condition = self.condition(

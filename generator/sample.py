@@ -170,7 +170,7 @@ class Generator:
             temperature=c.temperature,
             top_p=c.top_p,
         )
-        mels = self.flow.config.codec.mels
+        mels = self.flow.config.codec.dim
         noise = [
             c.noise * torch.randn(self.codec.length(n), mels, generator=g)
             for n, g in zip(samples, generators, strict=True)
