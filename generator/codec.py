@@ -1,4 +1,4 @@
-"""The acoustic codec: waveform ↔ frames. The default is a log-mel with Griffin-Lim, which needs no weights."""
+"""Acoustic codecs: waveform ↔ frames. The default is a log-mel with Griffin-Lim, which needs no weights."""
 
 from __future__ import annotations
 
@@ -7,23 +7,50 @@ from typing import Protocol
 
 import numpy as np
 
-from generator.config import CodecConfig
+from generator.config import CodecConfig, MelConfig
 from resp229k.audio import RATE
-from training.errors import AudioError
+from training.errors import AudioError, CheckpointError
 
 
 class Codec(Protocol):
-    """What the flow decoder needs: ``encode`` and ``decode`` between waves and frames."""
+    """What the flow decoder needs of a codec.
 
-    config: CodecConfig
+    Waves ``(N,)`` are 16 kHz float32. Frames ``(L, M)`` are float32, about standard, ``M = config.dim``
+    values each, ``config.frame_rate`` of them a second, which need be no integer. A wave is brought to a
+    fixed level first, so that frames speak of sound and not of gain; whoever decodes sets the level it wants.
+    """
+
+    @property
+    def config(self) -> CodecConfig:
+        """What the codec was made from."""
+        ...
+
+    def length(self, samples: int) -> int:
+        """L, frames of a wave with ``samples`` samples, in all ``ceil(samples / 16 kHz · frame_rate)``."""
+        ...
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
-        """Wave ``(N,)`` → normalised frames ``(L, M)``."""
+        """Wave ``(N,)`` → normalised frames ``(L, M)``.
+
+        Raises:
+            AudioError: the wave is empty or silent.
+        """
         ...
 
     def decode(self, frames: np.ndarray, *, samples: int | None = None, seed: int = 0) -> np.ndarray:
-        """Normalised frames ``(L, M)`` → wave ``(N,)``."""
+        """Normalised frames ``(L, M)`` → wave ``(N,)``, ``N = samples`` or as long as the frames reach."""
         ...
+
+
+def make_codec(config: CodecConfig) -> Codec:
+    """The codec of a config, with its weights where it has some.
+
+    Raises:
+        CheckpointError: weights are missing, or do not fit.
+    """
+    if config.kind == "mel":
+        return MelCodec(config)
+    raise CheckpointError(f"no codec {config.kind!r} yet", cure="choose mel")
 
 
 def level(wave: np.ndarray) -> float:
@@ -47,14 +74,10 @@ def _filters(n_fft: int, mels: int, fmax: float) -> np.ndarray:
 
 
 class MelCodec:
-    """Log-mel frames; inversion by the filters' pseudo-inverse and Griffin-Lim.
+    """Log-mel frames; inversion by the filters' pseudo-inverse and Griffin-Lim."""
 
-    A wave is brought to a fixed level first, so that frames speak of sound and not of gain; whoever
-    decodes sets the level it wants.
-    """
-
-    def __init__(self, config: CodecConfig | None = None):
-        self.config = config or CodecConfig()
+    def __init__(self, config: MelConfig | None = None):
+        self.config = config or MelConfig()
 
     @cached_property
     def filters(self) -> np.ndarray:

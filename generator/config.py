@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from resp229k.audio import RATE, Preprocess
 from training.config import Strict, validate
@@ -17,9 +17,10 @@ from training.fitconfig import FitConfig
 SHORTEST = 0.175  # s: sixteen frames of 25 ms, 10 ms apart, make one column of the unit grid
 
 
-class CodecConfig(Strict):
-    """Log-mel and Griffin-Lim. Eight hops of 320 samples are one 160 ms column of the unit grid."""
+class MelConfig(Strict):
+    """Log-mel and Griffin-Lim, no weights. Eight hops of 320 samples are one 160 ms column of the unit grid."""
 
+    kind: Literal["mel"] = "mel"
     n_fft: int = Field(default=1024, gt=0)  # samples
     hop: int = Field(default=320, gt=0)  # samples
     mels: int = Field(default=80, gt=0)
@@ -40,6 +41,77 @@ class CodecConfig(Strict):
     def frame_rate(self) -> float:
         """Frames per second."""
         return RATE / self.hop
+
+
+class VocosConfig(Strict):
+    """Log-mel at 24 kHz and the Vocos vocoder (Siuzdak 2023), whose published weights decode it."""
+
+    kind: Literal["vocos"] = "vocos"
+    weights: str | None = None  # folder with config.yaml and pytorch_model.bin or model.safetensors
+    rate: int = Field(default=24_000, gt=0)  # Hz
+    n_fft: int = Field(default=1024, gt=0)  # samples
+    hop: int = Field(default=256, gt=0)  # samples
+    mels: int = Field(default=100, gt=0)
+    padding: Literal["center", "same"] = "center"  # "same": frames lie between hops, not on them
+    rms: float = Field(default=0.05, gt=0)  # every wave is brought to this level before the mel
+    ceiling: float = 5.0  # log magnitude
+    mean: float = -6.2
+    std: float = Field(default=2.5, gt=0)
+
+    @property
+    def dim(self) -> int:
+        """M, values of a frame."""
+        return self.mels
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.rate / self.hop
+
+
+class EncodecConfig(Strict):
+    """Continuous latents of EnCodec (Défossez et al. 2022), before its quantiser."""
+
+    kind: Literal["encodec"] = "encodec"
+    weights: str | None = None  # folder of a transformers EncodecModel
+    rate: int = Field(default=24_000, gt=0)  # Hz
+    hop: int = Field(default=320, gt=0)  # samples
+    dim: int = Field(default=128, gt=0)  # M, values of a frame
+    rms: float = Field(default=0.05, gt=0)  # every wave is brought to this level before the encoder
+    mean: float | tuple[float, ...] = (
+        0.0  # of the latents, so that frames are about standard; or of each value
+    )
+    std: float | tuple[float, ...] = 1.0
+    quantise: bool = False  # whether frames pass the model's quantiser before they become sound
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, tuple) and len(value) != self.dim:
+                raise ValueError(f"{name} has {len(value)} values, not {self.dim}")
+        if min(self.std if isinstance(self.std, tuple) else (self.std,)) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.rate / self.hop
+
+
+def _kind(value: Any) -> str:
+    """Which codec a mapping means; the first weights were written before there was a choice."""
+    return str(value.get("kind", "mel") if isinstance(value, dict) else getattr(value, "kind", ""))
+
+
+CodecConfig = Annotated[
+    Annotated[MelConfig, Tag("mel")]
+    | Annotated[VocosConfig, Tag("vocos")]
+    | Annotated[EncodecConfig, Tag("encodec")],
+    Discriminator(
+        _kind, custom_error_type="codec", custom_error_message="must be a codec of kind mel, vocos or encodec"
+    ),
+]
 
 
 class MLLMSize(Strict):
@@ -151,7 +223,7 @@ class MLLMConfig(MLLMSize, Grounding):
 class FlowConfig(FlowSize, Grounding):
     """Everything that defines a flow decoder."""
 
-    codec: CodecConfig = CodecConfig()
+    codec: CodecConfig = MelConfig()
 
 
 class DrawConfig(Strict):
@@ -173,7 +245,7 @@ class GeneratorPretrainConfig(Strict):
     tasks: tuple[str, ...] = ("disease16", "icbhi4")
     codebook: int = Field(default=256, gt=1)
     preprocess: Preprocess = Preprocess()
-    codec: CodecConfig = CodecConfig()
+    codec: CodecConfig = MelConfig()
     mllm: MLLMSize = MLLMSize()
     flow: FlowSize = FlowSize()
     draw: DrawConfig = DrawConfig()
