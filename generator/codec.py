@@ -9,7 +9,7 @@ import numpy as np
 
 from generator.config import CodecConfig, MelConfig
 from resp229k.audio import RATE
-from training.errors import AudioError, CheckpointError
+from training.errors import AudioError
 
 
 class Codec(Protocol):
@@ -50,7 +50,13 @@ def make_codec(config: CodecConfig) -> Codec:
     """
     if config.kind == "mel":
         return MelCodec(config)
-    raise CheckpointError(f"no codec {config.kind!r} yet", cure="choose mel")
+    if config.kind == "vocos":
+        from generator.vocos import VocosCodec  # the networks' modules build on this one
+
+        return VocosCodec(config)
+    from generator.encodec import EncodecCodec
+
+    return EncodecCodec(config)
 
 
 def level(wave: np.ndarray) -> float:
@@ -63,6 +69,11 @@ def level(wave: np.ndarray) -> float:
     if rms < 1e-7:
         raise AudioError("the wave is empty or silent", cure="choose a recording that holds sound")
     return rms
+
+
+def frames_of(samples: int, rate: int, hop: int) -> int:
+    """Frames that cover ``samples`` at 16 kHz, ``hop`` samples of ``rate`` Hz apart."""
+    return -(-samples * rate // (RATE * hop))
 
 
 @lru_cache(maxsize=4)
