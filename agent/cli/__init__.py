@@ -10,7 +10,18 @@ from typing import NoReturn
 import typer
 from rich.markup import escape
 
-from agent.cli import baselines, beats, data, diagnose, doctor, evaluate, generate, loop, train
+from agent.cli import (
+    baselines,
+    beats,
+    data,
+    diagnose,
+    doctor,
+    evaluate,
+    evaluate_generator,
+    generate,
+    loop,
+    train,
+)
 from training.errors import RespError
 from training.progress import console
 
@@ -38,6 +49,7 @@ app.command()(loop.loop)
 app.command()(generate.generate)
 app.command()(diagnose.diagnose)
 app.command()(evaluate.evaluate)
+app.command("evaluate-generator")(evaluate_generator.evaluate_generator)
 app.command()(baselines.baselines)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")

@@ -86,6 +86,7 @@ def measure(made: Heard, ground: Ground) -> Measured:
         "fad_infinite": distance.infinite,
         "fad_ratio": distance.fad / floor,
         "fad_clips": distance.clips_made,
+        "fad_r2": distance.r2,
     }
     _events(found, made, ground)
     found.figures |= compare_frames(made.frames, ground.b.frames, MelConfig().frame_rate)

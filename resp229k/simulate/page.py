@@ -121,11 +121,11 @@ def subject_words(metadata: Metadata) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def sound_uri(wave: np.ndarray) -> str:
-    """A ``data:`` URI of 16-bit FLAC that says it is simulated."""
+def sound_uri(wave: np.ndarray, comment: str = COMMENT) -> str:
+    """A ``data:`` URI of 16-bit FLAC that says what it is, by default that it is simulated."""
     buffer = io.BytesIO()
     with sf.SoundFile(buffer, "w", samplerate=RATE, channels=1, format="FLAC", subtype="PCM_16") as file:
-        file.comment = COMMENT
+        file.comment = comment
         file.write(wave)
     return "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode()
 

@@ -1,0 +1,123 @@
+"""The evaluation as one page that works offline: tables, plots, and clips to hear and see."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from agent.generated.compare import GENERATOR, Shown
+from agent.generated.protocol import Sides
+from agent.generated.table import bars, sections, words
+from beats.judge import log_mel
+from resp229k.audio import COMMENT
+from resp229k.clip import Clip
+from resp229k.simulate.page import sound_uri
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+EXAMPLES = 2  # generated and real clips of each class; the page holds all their sounds
+BANDS = 64
+RANGE = 11.0  # nats from the darkest to the brightest, 48 dB
+REAL_NOTE = "held-out clip of an evaluation by Resp-Agent"
+
+
+def render(results: dict[str, Any], shown: Shown, sides: Sides, drawn: dict[str, bytes]) -> str:
+    """HTML of the results; every word from data is escaped.
+
+    Args:
+        results: of the evaluation.
+        shown: clips of the first seed.
+        sides: hold the sound of references and training clips.
+        drawn: plots, file stem → PNG.
+    """
+    pages = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return pages.get_template("generated.html").render(
+        what=results["config"]["weights"],
+        protocol=results["protocol"],
+        words=words(results),
+        bars=bars(results),
+        sections=sections(results),
+        plots={name: _uri(png) for name, png in drawn.items()},
+        classes=[class_cards(name, shown, sides) for name in sides.classes],
+    )
+
+
+def class_cards(label: str, shown: Shown, sides: Sides) -> dict[str, Any]:
+    """Generated clips of a class, each with its style reference and nearest training clip, and real ones."""
+    made, real = shown.rows[GENERATOR], shown.ground.b
+    train = {clip.clip_id: clip for clip in sides.train.clips}
+    generated = []
+    for i in [i for i, name in enumerate(made.labels) if name == label][:EXAMPLES]:
+        reference = shown.asks[i].reference
+        card = {
+            **_sight(made.waves[i], COMMENT),
+            "judge": opinion(made.probabilities[i], label, shown.ground.judged),
+            "reference": {**_sight(sides.test.audio(reference), REAL_NOTE), "name": called(reference)},
+            "nearest": None,
+        }
+        if shown.measured.nearest:
+            name, similarity = shown.measured.nearest[i]
+            sound = sound_uri(sides.train.audio(train[name]), REAL_NOTE)
+            card["nearest"] = {"name": name, "similarity": similarity, "sound": sound}
+        generated.append(card)
+    mine = [i for i, name in enumerate(real.labels) if name == label][:EXAMPLES]
+    clips = [
+        {
+            **_sight(real.waves[i], REAL_NOTE),
+            "judge": opinion(real.probabilities[i], label, shown.ground.judged),
+            "name": called(shown.halves.b[i]),
+        }
+        for i in mine
+    ]
+    return {"label": label, "generated": generated, "real": clips}
+
+
+def opinion(row: np.ndarray, label: str, classes: Sequence[str]) -> dict[str, Any]:
+    """The judge's probability ``(C,)`` of a label, and its first choice."""
+    first = classes[int(row.argmax())]
+    return {"probability": float(row[list(classes).index(label)]), "first": first, "right": first == label}
+
+
+def called(clip: Clip) -> str:
+    """A clip and its device in words."""
+    return clip.clip_id + (f", {clip.device}" if clip.device else "")
+
+
+def _sight(wave: np.ndarray, comment: str) -> dict[str, str]:
+    return {
+        "sound": sound_uri(wave, comment),
+        "picture": picture_uri(wave),
+        "seconds": f"{wave.size / 16000:.1f}",
+    }
+
+
+def picture_uri(wave: np.ndarray) -> str:
+    """A ``data:`` URI of a PNG: the log-mel spectrogram that the judge hears, pitch upwards."""
+    from matplotlib.image import imsave  # slow to import, and only needed here
+
+    frames = log_mel(torch.from_numpy(np.ascontiguousarray(wave))[None], BANDS)[0].numpy().T
+    high = float(np.percentile(frames, 99.8))
+    buffer = io.BytesIO()
+    unsigned: dict[str, Any] = {"Software": None}  # it would be an address on the web
+    imsave(
+        buffer,
+        frames[::-1],
+        vmin=high - RANGE,
+        vmax=high,
+        cmap="magma",
+        format="png",
+        metadata=unsigned,
+    )
+    return _uri(buffer.getvalue())
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
