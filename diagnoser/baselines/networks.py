@@ -67,7 +67,9 @@ class LogMelCnn(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Logits of filterbank frames ``(B, L, 128)``, all of one length."""
         heard = hide(frames, self.share) if self.training else frames
-        x = self.blocks(heard[:, None]).mean(dim=3)  # (B, C, L / 32)
+        # Twice as fast on a CPU with the channels last, which the convolutions hand on.
+        image = heard[:, None].contiguous(memory_format=torch.channels_last)
+        x = self.blocks(image).mean(dim=3)  # (B, C, L / 32)
         logits: Tensor = self.head(torch.cat([x.mean(-1), x.amax(-1)], dim=-1))
         return logits
 
