@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from resp229k.audio import RATE, Preprocess
 from training.config import Strict, validate
@@ -134,8 +141,21 @@ class MLLMSize(Strict):
         return self
 
 
+Predict = Literal["texture", "x", "velocity"]
+Times = Literal["uniform", "logit_normal"]
+Method = Literal["euler", "midpoint", "rk4", "dopri5"]
+
+
 class FlowSize(Strict):
-    """What a user chooses about the flow decoder."""
+    """What a user chooses about the flow decoder.
+
+    Attributes:
+        predict: what the network says of a frame: mean and deviation of its values, the values, or the
+            velocity (:mod:`generator.flow`).
+        times: density of the flow times in training.
+        content: what the sounds are read from: units and label, or the label alone, without a Resp-MLLM.
+        prefix: largest share of a clip's frames that is given as frames of the reference, before the clip.
+    """
 
     dim: int = Field(default=160, gt=0)
     layers: int = Field(default=4, gt=0)
@@ -144,6 +164,10 @@ class FlowSize(Strict):
     # Deviation of normalised frames around their reference's mean spectrum: the flow's unit.
     residual: float = Field(default=0.4, gt=0)
     unguided: float = Field(default=0.15, gt=0, lt=1)  # share of training clips without content and label
+    predict: Predict = "texture"
+    times: Times = "uniform"
+    content: Literal["units", "none"] = "units"
+    prefix: float = Field(default=0.0, ge=0, lt=1)  # the paper's is 0.3
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -255,16 +279,49 @@ class GeneratorPretrainConfig(Strict):
     half: bool = True  # store fp16
 
 
+def solver_flaw(
+    method: Method, steps: int | None, sway: float, rtol: float | None, atol: float | None
+) -> str | None:
+    """What of a solver's settings is another solver's, if anything is."""
+    if method == "dopri5":
+        if steps is not None or sway != 0:
+            return "dopri5 chooses its own steps: set steps to null and sway to 0"
+        return None
+    if steps is None:
+        return f"{method} needs a number of steps; only dopri5 chooses its own"
+    if rtol is not None or atol is not None:
+        return f"rtol and atol are dopri5's: {method} takes fixed steps"
+    return None
+
+
 class SampleConfig(Strict):
     """How clips are drawn from trained networks."""
 
     temperature: float = Field(default=0.9, gt=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
-    steps: int = Field(default=4, ge=1)
-    method: Literal["euler", "midpoint"] = "midpoint"
+    # Of the units' logits, away from those without label or style; none or 1: plain conditional logits.
+    label_guidance: float | None = Field(default=None, ge=0)
+    style_guidance: float | None = Field(default=None, ge=0)
+    steps: int | None = Field(default=4, ge=1)  # null: as the adaptive method dopri5 wants
+    method: Method = "midpoint"
+    rtol: float | None = Field(default=None, gt=0)  # of dopri5
+    atol: float | None = Field(default=None, gt=0)
     # Deviation of the starting noise. Below 1 it trades variety for less of the noise that a decoder trained
     # for few steps leaves on the mel.
     noise: float = Field(default=0.75, gt=0, le=1)
     guidance: float = Field(default=2.0, ge=0)  # 1: plain conditional field
     sway: float = Field(default=0.0, ge=-1, le=1)  # negative: more steps near the noise
     batch: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _solver(self) -> Self:
+        flaw = solver_flaw(self.method, self.steps, self.sway, self.rtol, self.atol)
+        if flaw is not None:
+            raise ValueError(flaw)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Options that are off are left out, so that clips drawn without them keep their record and name."""
+        fields = type(self).model_fields
+        return {k: v for k, v in handler(self).items() if v is not None or fields[k].default is not None}

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from beats.cache import StoreWeights
-from generator.codec import MelCodec
+from generator.codec import Codec
 from generator.config import DrawConfig, GeneratorPretrainConfig
 from generator.decoder import COLUMN, FlowDecoder
 from generator.mllm import RespMLLM
-from resp229k.audio import Preprocess, prepare
+from resp229k.audio import RATE, Preprocess, prepare
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
@@ -147,9 +147,9 @@ def divide(corpora: Sequence[Corpus], tasks: Sequence[str], draw: DrawConfig) ->
 
 
 class Mels:
-    """Frames of clips, computed at first use and kept as fp16 (a 4 s clip takes 32 kB)."""
+    """A codec's frames of clips, computed at first use and kept as fp16 (4 s of log-mel take 32 kB)."""
 
-    def __init__(self, codec: MelCodec, preprocess: Preprocess):
+    def __init__(self, codec: Codec, preprocess: Preprocess):
         self.codec, self.preprocess = codec, preprocess
         self.kept: dict[str, np.ndarray] = {}
 
@@ -165,6 +165,11 @@ def spectrum_of(mel: np.ndarray) -> np.ndarray:
     """Mean and deviation over time ``(2 M,)`` of frames ``(L, M)``."""
     mel = mel.astype(np.float32)
     return np.concatenate([mel.mean(0), mel.std(0)])
+
+
+def prefix_length(share: float, frames: int, reference: int) -> int:
+    """Most frames of a reference of ``reference`` that may stand before a clip of ``frames``."""
+    return min(int(share * frames), reference)
 
 
 class UnitPairs:
@@ -187,14 +192,17 @@ class UnitPairs:
 
 
 class MelPairs:
-    """Samples for the flow decoder: the target's units and mel, a reference's features and spectrum.
+    """Samples for the flow decoder: the target's units and frames, a reference's features and spectrum.
+
+    A decoder with a prefix gets frames of the reference as well: as many as it draws, from where it draws.
 
     Args:
         targets: what to learn.
         store: features and units.
         model: the decoder.
-        mels: frames.
-        crop: columns of the random stretch that is taken of each target; none: all of it.
+        mels: frames of all clips.
+        crop: columns of the random stretch that is taken of each target; none: all of it. Units are cut on
+            whole columns, frames at the nearest frame, so that both are the same stretch of time.
     """
 
     def __init__(
@@ -212,16 +220,23 @@ class MelPairs:
         units = _units(self.store, target.clip, self.model.config.codebook)
         mel = _float(self.mels(target.clip, target.corpus))
         if self.crop is not None and len(units) > self.crop:
-            first, ratio = int(rng.integers(len(units) - self.crop + 1)), COLUMN // self.mels.codec.config.hop
+            first = int(rng.integers(len(units) - self.crop + 1))
+            ratio = COLUMN * self.model.config.codec.frame_rate / RATE  # frames of a column, may be no integer
             units = units[first : first + self.crop]
-            mel = mel[ratio * first : ratio * (first + self.crop)]
-        return {
+            mel = mel[round(ratio * first) : round(ratio * (first + self.crop))]
+        heard = self.mels(reference, corpus)
+        sample = {
             "label": torch.tensor(self.model.label_index(target.task, target.label)),
             "features": _float(self.store.features(reference.clip_id)),
-            "spectrum": torch.from_numpy(spectrum_of(self.mels(reference, corpus))),
+            "spectrum": torch.from_numpy(spectrum_of(heard)),
             "units": units,
             "mel": mel,
         }
+        if self.model.config.prefix:
+            length = int(rng.integers(prefix_length(self.model.config.prefix, len(mel), len(heard)) + 1))
+            start = int(rng.integers(len(heard) - length + 1))
+            sample["prefix"] = _float(heard[start : start + length])
+        return sample
 
 
 class First:
@@ -238,7 +253,7 @@ class First:
         return self.dataset[int(self.places[index])]
 
 
-LENGTHS = {"features": "feature_columns", "units": "columns", "mel": "frames"}
+LENGTHS = {"features": "feature_columns", "units": "columns", "mel": "frames", "prefix": "prefix_frames"}
 
 
 def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

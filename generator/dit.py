@@ -1,4 +1,4 @@
-"""Diffusion transformer: one token per mel frame, adaLN-Zero, rotary positions, length masks."""
+"""Diffusion transformer: one token per frame, adaLN-Zero, rotary positions, length masks."""
 
 from __future__ import annotations
 
@@ -56,24 +56,25 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """Backbone of the flow: noisy frames and their condition → two values per mel cell.
+    """Backbone of the flow: noisy frames and their condition → what the flow needs of every frame.
 
     Args:
-        mels: M.
+        size: M, values of a frame.
+        outputs: values that are predicted of a frame.
         dim: width.
         layers: blocks.
         heads: attention heads.
     """
 
-    def __init__(self, mels: int, dim: int, layers: int, heads: int):
+    def __init__(self, size: int, outputs: int, dim: int, layers: int, heads: int):
         super().__init__()
         self.dim, self.heads = dim, heads
-        self.enter = nn.Linear(mels, dim)
+        self.enter = nn.Linear(size, dim)
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(dim, 2 * dim)
-        self.leave = nn.Linear(dim, 2 * mels)
+        self.leave = nn.Linear(dim, outputs)
         self.zero_init()
 
     def zero_init(self) -> None:
@@ -82,9 +83,7 @@ class DiT(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(
-        self, x: Tensor, t: Tensor, content: Tensor, vector: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, t: Tensor, content: Tensor, vector: Tensor, mask: Tensor) -> Tensor:
         """Predict.
 
         Args:
@@ -95,7 +94,7 @@ class DiT(nn.Module):
             mask: real frames ``(B, L)``.
 
         Returns:
-            mean and raw deviation, ``(B, L, M)`` each; zero on padding.
+            ``(B, L, outputs)``, zero on padding.
         """
         vector = functional.silu(vector + self.time(timestep_embedding(t, self.dim)))
         turn = rotary(x.shape[1], self.dim // self.heads, x.device)
@@ -104,6 +103,4 @@ class DiT(nn.Module):
         for block in self.blocks:
             y = block(y, vector, keys, turn)
         shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
-        out = self.leave(self.norm(y) * (1 + scale) + shift) * mask[..., None]
-        mean, raw = out.chunk(2, dim=-1)
-        return mean, raw
+        return self.leave(self.norm(y) * (1 + scale) + shift) * mask[..., None]

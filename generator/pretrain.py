@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from generator.codec import MelCodec
+from generator.codec import make_codec
 from generator.config import FlowConfig, GeneratorPretrainConfig, Grounding, MLLMConfig
 from generator.data import (
     First,
@@ -24,7 +24,7 @@ from generator.data import (
     unigram_entropy,
 )
 from generator.decoder import FlowDecoder
-from generator.metrics import mel_distance, spectrum_distance, texture
+from generator.metrics import compare_frames, frame_variance, mel_distance, spectrum_distance, texture
 from generator.mllm import RespMLLM
 from resp229k.corpus import Corpus
 from training.files import write_json
@@ -83,8 +83,7 @@ def train_flow(
     """Train a flow decoder and write it, with ``metrics.json``, to ``out``; arguments as in :func:`train_mllm`.
 
     Returns:
-        metrics: validation loss; texture of real and of generated validation clips (real units, other
-        clips' style); L1 between generated and real frames; steps.
+        metrics: validation loss; figures of generated validation clips (:func:`decoder_figures`); steps.
 
     Raises:
         DataError: as :func:`train_mllm`.
@@ -94,7 +93,7 @@ def train_flow(
         model = FlowDecoder(
             FlowConfig(**dict(config.flow), **dict(_grounding(train, store, config)), codec=config.codec)
         )
-    mels = Mels(MelCodec(config.codec), config.preprocess)
+    mels = Mels(make_codec(config.codec), config.preprocess)
     held_out = First(MelPairs(valid, store, model, mels), config.draw.valid_clips)
     result = fit(
         model,
@@ -127,7 +126,19 @@ def nats_per_unit(outputs: Sequence[Any]) -> float:
 def decoder_figures(
     model: FlowDecoder, samples: Any, *, seed: int, guidance: float = 2.0
 ) -> dict[str, float]:
-    """Texture, L1 and timbre distance of clips decoded from their real units in another clip's style."""
+    """Whether clips decoded from their real units in another clip's style are noise, blur, or neither.
+
+    Args:
+        model: the decoder.
+        samples: of :class:`generator.data.MelPairs`.
+        seed: of the draws of style and noise.
+        guidance: scale.
+
+    Returns:
+        texture (mean |difference over time|), variance (of all values; of each over time), for real and
+        generated frames, their ratios, and the distance of the modulation spectra in dB: too high is noise,
+        too low is blur; L1 between frames, and between their means over time (timbre).
+    """
     with isolated(derive(seed, "figures")):
         chosen = [samples[index] for index in range(len(samples))]
         batch = collate(chosen)
@@ -136,9 +147,13 @@ def decoder_figures(
     made = model.sample(noise=noise, guidance=guidance, **condition)  # type: ignore[arg-type]
     fake = [frames.numpy() for frames in made]
     real = [sample["mel"].numpy() for sample in chosen]
+    figures = {}
+    for name, frames in (("real", real), ("generated", fake)):
+        figures[f"texture_{name}"] = texture(frames)
+        figures[f"variance_{name}"], figures[f"time_variance_{name}"] = frame_variance(frames)
     return {
-        "texture_real": texture(real),
-        "texture_generated": texture(fake),
+        **figures,
+        **compare_frames(fake, real, model.config.codec.frame_rate),
         "frame_l1": float(np.mean([mel_distance(a, b) for a, b in zip(fake, real, strict=True)])),
         "timbre_l1": spectrum_distance(fake, real),
     }

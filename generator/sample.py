@@ -13,7 +13,7 @@ import beats
 from beats.encoder import BeatsEncoder, grid_shape
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
-from generator.codec import MelCodec, level
+from generator.codec import level, make_codec
 from generator.config import SampleConfig
 from generator.data import spectrum_of
 from generator.decoder import FlowDecoder
@@ -64,7 +64,7 @@ class Generator:
         self.encoder, self.mllm, self.flow = encoder.eval(), mllm.eval(), flow.eval()
         self.quantizer = quantizer.eval()
         self.config = config or SampleConfig()
-        self.codec = MelCodec(flow.config.codec)
+        self.codec = make_codec(flow.config.codec)
         self.digests = digests or {}
 
     @classmethod
