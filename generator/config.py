@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -61,14 +62,16 @@ class VocosConfig(Strict):
     mels: int = Field(default=100, gt=0)
     padding: Literal["center", "same"] = "center"  # "same": frames lie between hops, not on them
     rms: float = Field(default=0.05, gt=0)  # every wave is brought to this level before the mel
-    ceiling: float = 5.0  # log magnitude
-    mean: float = -6.2
-    std: float = Field(default=2.5, gt=0)
+    ceiling: float = 7.0  # log magnitude
+    empty: float = -14.0  # log magnitude of bands above the recordings' 8 kHz: rounding, as measured
+    mean: float = -3.0  # of the log-mel up to 8 kHz over real clips, so that frames are about standard
+    std: float = Field(default=2.0, gt=0)
 
     @property
     def dim(self) -> int:
-        """M, values of a frame."""
-        return self.mels
+        """M, values of a frame: bands of the HTK mel scale with their peak within the recordings' 8 kHz."""
+        ratio = math.log1p(RATE / 2 / 700) / math.log1p(self.rate / 2 / 700)
+        return min(self.mels, math.floor(ratio * (self.mels + 1)))
 
     @property
     def frame_rate(self) -> float:

@@ -6,7 +6,6 @@ the wave. Names of tensors are the published ones, so that the published file lo
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from beats.official import BROKEN
 from generator.codec import frames_of, level
 from generator.config import VocosConfig
 from resp229k.audio import RATE, resample
@@ -193,7 +193,7 @@ def _read(folder: Path) -> tuple[Path, Mapping[str, Tensor]]:
         if path.suffix == ".safetensors":
             return path, load_file(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (SafetensorError, *BROKEN) as error:
         # Of torch's own message only the kind: the rest advises to unpickle whatever there is.
         reason = f"is damaged, or no file of tensors ({type(error).__name__})"
         raise CheckpointError(reason, path=path, cure=CURE) from error
@@ -204,6 +204,9 @@ def _read(folder: Path) -> tuple[Path, Mapping[str, Tensor]]:
 
 class VocosCodec:
     """Frames of Vocos's log-mel, decoded by its network.
+
+    Frames hold the bands up to 8 kHz. Above, recordings at 16 kHz have nothing but their rounding, which a
+    generator should not have to learn; for the network those bands are filled with its level.
 
     Raises:
         CheckpointError: as :func:`load_vocos`.
@@ -228,13 +231,14 @@ class VocosCodec:
         """
         c, count = self.config, self.length(wave.size)
         mel = log_mel(resample(wave / level(wave) * c.rms, RATE, c.rate), count, c, self.filters)
-        return ((mel.T - c.mean) / c.std).astype(np.float32)
+        return ((mel[: c.dim].T - c.mean) / c.std).astype(np.float32)
 
     @torch.inference_mode()
     def decode(self, frames: np.ndarray, *, samples: int | None = None, seed: int = 0) -> np.ndarray:
         """Normalised log-mel ``(L, M)`` → wave float32 at 16 kHz, cut to ``samples``; ``seed`` is not needed."""
         c = self.config
         mel = np.clip(frames.astype(np.float64) * c.std + c.mean, np.log(FLOOR), c.ceiling).T
+        mel = np.pad(mel, ((0, c.mels - c.dim), (0, 0)), constant_values=c.empty)
         if c.padding == "center":  # analysis of L whole hops has one more frame, centred on the end
             mel = np.concatenate([mel, mel[:, -1:]], axis=1)
         wave = self.model(torch.from_numpy(mel.astype(np.float32))[None])[0].numpy()
