@@ -28,8 +28,10 @@ def bins_below(bandwidth: float | None) -> int:
 def describe(waves: list[np.ndarray], bandwidth: float | None = None) -> np.ndarray:
     """Statistics over the frames of waves of one length.
 
-    Levels, spread, quantiles and change of 16 bands, 13 cepstral coefficients, centre, width, flatness and
-    flux of the spectrum, zero crossings, and how the loudness moves. Means over frames, never sums.
+    Spread, quantiles and change of 16 bands and spread and change of 13 cepstral coefficients, all relative
+    to the clip's mean spectrum: what is steady is gone, the recorder's gain, response and noise floor. Beside
+    them centre, width, flatness and flux of the spectrum, zero crossings, and how the loudness moves. Means
+    over frames, never sums.
 
     Args:
         waves: 16 kHz, ``(N,)`` each, all of one length.
@@ -40,13 +42,14 @@ def describe(waves: list[np.ndarray], bandwidth: float | None = None) -> np.ndar
     """
     padded, lengths = pad_waves(waves)
     mel = fbank(padded, lengths)[0].double().numpy()[..., : bins_below(bandwidth)]
-    bands = np.stack([part.mean(-1) for part in np.array_split(mel, BANDS, axis=-1)], axis=-1)
-    cepstra = dct(mel, axis=-1, norm="ortho")[..., :CEPSTRA]
+    moving = mel - mel.mean(axis=1, keepdims=True)
+    bands = np.stack([part.mean(-1) for part in np.array_split(moving, BANDS, axis=-1)], axis=-1)
+    cepstra = dct(moving, axis=-1, norm="ortho")[..., :CEPSTRA]
     parts = [
-        *_spread(bands),
+        bands.std(1),
         *np.quantile(bands, (0.1, 0.9), axis=1),
         np.abs(np.diff(bands, axis=1)).mean(1),
-        *_spread(cepstra),
+        cepstra.std(1),
         np.diff(cepstra, axis=1).std(1),
         *_spread(_shape(mel)),
         *_spread(_crossings(padded.numpy())[..., None]),

@@ -19,7 +19,7 @@ from diagnoser.baselines import simple
 from diagnoser.baselines.choose import Fitted, criterion
 from diagnoser.baselines.data import PartData
 from diagnoser.baselines.rows import ABLATION, BASELINES, VARIANTS, Variant
-from diagnoser.baselines.sounds import bins_below, describe
+from diagnoser.baselines.sounds import BANDS, bins_below, describe
 from diagnoser.baselines.train import MAKERS, fit_predict
 from diagnoser.baselines.woven import as_trained, from_texts
 from diagnoser.config import DiagnoserSizes, DiagnoserTrainConfig
@@ -299,6 +299,16 @@ def test_hand_made_features_hear_pitch_but_neither_length_nor_what_is_above_the_
     short, long = describe([prepare(noise[: 2 * RATE // 5], whole), prepare(noise, whole)])
     assert np.median(np.abs(short - long)) < 0.2
     assert bins_below(None) == 128 and 60 < bins_below(2000) < 75
+
+
+def test_hand_made_features_hear_neither_gain_nor_response() -> None:
+    rng = np.random.default_rng(0)
+    wave = rng.normal(size=2 * RATE).astype(np.float32) * (1 + 0.9 * np.sin(np.arange(2 * RATE) / 900)) * 0.05
+    plain, louder = describe([wave, 4 * wave])
+    np.testing.assert_allclose(plain, louder, atol=0.02)
+    coloured = np.convolve(wave, [1.0, -0.7], mode="same").astype(np.float32)
+    spectrum = describe([wave, coloured])[:, : 4 * BANDS]  # of the bands: spread, quantiles, change
+    np.testing.assert_allclose(*spectrum, atol=0.1)
 
 
 def test_wrong_parts_are_refused(home: Path, data: PartData) -> None:
