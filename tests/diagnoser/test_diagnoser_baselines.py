@@ -305,7 +305,7 @@ def test_hand_made_features_hear_neither_gain_nor_response() -> None:
     rng = np.random.default_rng(0)
     wave = rng.normal(size=2 * RATE).astype(np.float32) * (1 + 0.9 * np.sin(np.arange(2 * RATE) / 900)) * 0.05
     plain, louder = describe([wave, 4 * wave])
-    np.testing.assert_allclose(plain, louder, atol=0.02)
+    np.testing.assert_allclose(plain, louder, atol=0.05)
     coloured = np.convolve(wave, [1.0, -0.7], mode="same").astype(np.float32)
     spectrum = describe([wave, coloured])[:, : 4 * BANDS]  # of the bands: spread, quantiles, change
     np.testing.assert_allclose(*spectrum, atol=0.1)
