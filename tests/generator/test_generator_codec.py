@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from generator.codec import MelCodec, level
+from generator.codec import MelCodec, frames_of, level, make_codec
+from generator.config import CodecConfig, EncodecConfig, MelConfig, VocosConfig
 from resp229k.audio import RATE
 from training.errors import AudioError
 
@@ -47,3 +51,30 @@ def test_eight_frames_are_one_column() -> None:
 def test_silence_is_refused() -> None:
     with pytest.raises(AudioError, match="silent"):
         MelCodec().encode(np.zeros(16_000, dtype=np.float32))
+
+
+def test_a_config_without_a_kind_means_mel() -> None:
+    codec = TypeAdapter(CodecConfig)
+    assert codec.validate_python({"iterations": 3}) == MelConfig(iterations=3)
+    assert codec.validate_python({"kind": "vocos"}) == VocosConfig()
+    assert codec.validate_python({"kind": "encodec", "mean": [0.0] * 128}).dim == 128
+    for config in (MelConfig(), VocosConfig(hop=300), EncodecConfig(std=2.0)):
+        assert codec.validate_python(codec.dump_python(config, mode="json")) == config
+    for wrong in ({"kind": "opus"}, {"kind": ["mel"]}, "mel", None):
+        with pytest.raises(ValidationError, match="kind mel, vocos or encodec"):
+            codec.validate_python(wrong)
+    with pytest.raises(ValidationError, match="weights"):
+        codec.validate_python({"weights": "x"})
+
+
+def test_the_default_is_mel_and_rates_need_be_no_integers() -> None:
+    assert isinstance(make_codec(MelConfig()), MelCodec)
+    assert (MelConfig().dim, MelConfig().frame_rate) == (80, 50.0)
+    assert (VocosConfig().dim, VocosConfig().frame_rate) == (87, 93.75)
+    assert (EncodecConfig().dim, EncodecConfig().frame_rate) == (128, 75.0)
+
+
+@given(st.integers(1, 10**7), st.sampled_from([16_000, 24_000, 44_100]), st.integers(1, 1024))
+def test_frames_cover_the_wave_and_no_more(samples: int, rate: int, hop: int) -> None:
+    frames = frames_of(samples, rate, hop)
+    assert (frames - 1) * hop * RATE < samples * rate <= frames * hop * RATE
