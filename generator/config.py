@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     Discriminator,
@@ -225,6 +225,22 @@ class Grounding(Strict):
             )
 
 
+G = TypeVar("G", bound=Grounding)
+
+
+def _of_weights(cls: type[G], folder: Path, part: str) -> G:
+    """The config of one network of a set of weights."""
+    path = folder / part / "config.json"
+    record = read_json(path) if path.is_file() else None
+    if not isinstance(record, dict) or "config" not in record:
+        raise CheckpointError(
+            f"holds no generator: {part}/config.json is missing or no config",
+            path=folder,
+            cure="give a folder that `resp-agent train pretrain` wrote, or the shipped set tiny",
+        )
+    return validate(cls, record["config"], where=str(path))
+
+
 class MLLMConfig(MLLMSize, Grounding):
     """Everything that defines a Resp-MLLM."""
 
@@ -236,21 +252,26 @@ class MLLMConfig(MLLMSize, Grounding):
             CheckpointError: the folder holds no Resp-MLLM.
             ConfigError: its config does not fit.
         """
-        path = folder / "mllm" / "config.json"
-        record = read_json(path) if path.is_file() else None
-        if not isinstance(record, dict) or "config" not in record:
-            raise CheckpointError(
-                "holds no generator: mllm/config.json is missing or no config",
-                path=folder,
-                cure="give a folder that `resp-agent train pretrain` wrote, or the shipped set tiny",
-            )
-        return validate(cls, record["config"], where=str(path))
+        return _of_weights(cls, folder, "mllm")
 
 
 class FlowConfig(FlowSize, Grounding):
     """Everything that defines a flow decoder."""
 
     codec: CodecConfig = MelConfig()
+
+    @classmethod
+    def of_weights(cls, folder: Path) -> Self:
+        """What ``folder/flow`` was trained on, without loading a network.
+
+        Raises:
+            CheckpointError: the folder holds no flow decoder, or no Resp-MLLM for one that reads units.
+            ConfigError: its config does not fit.
+        """
+        config = _of_weights(cls, folder, "flow")
+        if config.content == "units":
+            MLLMConfig.of_weights(folder)
+        return config
 
 
 class DrawConfig(Strict):

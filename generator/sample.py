@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import beats
@@ -14,15 +15,15 @@ from beats.encoder import BeatsEncoder, grid_shape
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
 from generator.codec import level, make_codec
-from generator.config import SampleConfig
-from generator.data import spectrum_of
+from generator.config import Grounding, SampleConfig
+from generator.data import prefix_length, spectrum_of
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
 from generator.request import Generated, Request
+from generator.together import check_beats, check_together
 from resp229k.audio import RATE, prepare
-from training.errors import AudioError, CheckpointError, DataError
+from training.errors import AudioError, DataError
 from training.files import digest, file_digest
-from training.model import weights_digest
 from training.progress import track
 from training.seeds import derive
 
@@ -37,31 +38,27 @@ class Generator:
     Args:
         encoder: BEATs, for the references.
         quantizer: the units that the networks were trained with.
-        mllm: writes units.
-        flow: turns units into frames.
+        mllm: writes units; none for a flow decoder that reads none.
+        flow: turns units, or the label alone, into frames.
         config: how clips are drawn.
         digests: SHA-256 of each network's weights file, for the provenance of what is made.
 
     Raises:
-        CheckpointError: the two networks were trained on different labels, units or preparation.
+        CheckpointError: the two networks were trained on different labels, units or preparation, or units
+            are read and not written, or written and not read.
     """
 
     def __init__(
         self,
         encoder: BeatsEncoder,
         quantizer: UnitTokenizer | Quantizer,
-        mllm: RespMLLM,
+        mllm: RespMLLM | None,
         flow: FlowDecoder,
         config: SampleConfig | None = None,
         digests: dict[str, str] | None = None,
     ):
-        for field in ("labels", "codebook", "rows", "feature_dim", "preprocess"):
-            a, b = getattr(mllm.config, field), getattr(flow.config, field)
-            if a != b:
-                raise CheckpointError(
-                    f"Resp-MLLM and flow decoder differ in {field}: {a} and {b}", cure="train both together"
-                )
-        self.encoder, self.mllm, self.flow = encoder.eval(), mllm.eval(), flow.eval()
+        check_together(mllm, flow)
+        self.encoder, self.mllm, self.flow = encoder.eval(), mllm and mllm.eval(), flow.eval()
         self.quantizer = quantizer.eval()
         self.config = config or SampleConfig()
         self.codec = make_codec(flow.config.codec)
@@ -71,7 +68,7 @@ class Generator:
     def load(
         cls, folder: Path, config: SampleConfig | None = None, *, beats_path: Path | None = None
     ) -> Generator:
-        """Read ``folder/mllm`` and ``folder/flow``, and BEATs from ``folder/beats`` unless given.
+        """Read ``folder/flow``, ``folder/mllm`` if it reads units, and BEATs from ``folder/beats`` unless given.
 
         Args:
             folder: of weights.
@@ -83,31 +80,38 @@ class Generator:
         """
         heard = beats_path or folder / "beats"
         encoder, quantizer = beats.load(heard)
-        mllm = RespMLLM.from_pretrained(folder / "mllm")
         flow = FlowDecoder.from_pretrained(folder / "flow")
-        for model in (mllm, flow):
-            check_beats(model, encoder, quantizer, heard)
+        check_beats(flow, encoder, quantizer, heard)
         digests = {
             "encoder": file_digest(heard if heard.is_file() else heard / "encoder" / "model.safetensors"),
-            "mllm": file_digest(folder / "mllm" / "model.safetensors"),
             "flow": file_digest(folder / "flow" / "model.safetensors"),
         }
+        mllm = None
+        if flow.config.content == "units":
+            mllm = RespMLLM.from_pretrained(folder / "mllm")
+            check_beats(mllm, encoder, quantizer, heard)
+            digests["mllm"] = file_digest(folder / "mllm" / "model.safetensors")
         return cls(encoder, quantizer, mllm, flow, config, digests)
+
+    @property
+    def trained(self) -> Grounding:
+        """What the networks were trained on."""
+        return self.flow.config if self.mllm is None else self.mllm.config
 
     def labels(self, task: str) -> tuple[str, ...]:
         """Labels of a task that the weights were trained on, none if the task was not."""
-        return self.mllm.config.labels.get(task, ())
+        return self.trained.labels.get(task, ())
 
     @property
     def seconds(self) -> float:
         """The longest clip that can be made."""
-        return self.mllm.config.preprocess.seconds
+        return self.trained.preprocess.seconds
 
     @property
     def subjects(self) -> list[str]:
         """Subjects that any of the networks was trained on."""
         models = (self.encoder, self.quantizer, self.mllm, self.flow)
-        return sorted({subject for model in models for subject in model.provenance.subjects})
+        return sorted({subject for model in models if model for subject in model.provenance.subjects})
 
     @property
     def subjects_hash(self) -> str:
@@ -120,8 +124,8 @@ class Generator:
         Raises:
             DataError: unknown task or label, or a duration outside the trained range.
         """
-        self.mllm.config.check(request.task, request.label, request.seconds)
-        longest = self.mllm.config.columns
+        self.trained.check(request.task, request.label, request.seconds)
+        longest = self.trained.columns
         if grid_shape(request.seconds)[0] > longest:
             raise DataError(
                 f"{request.seconds} s cannot be generated", cure=f"the weights make {longest} columns at most"
@@ -132,8 +136,10 @@ class Generator:
 
         Raises:
             DataError: a request cannot be met; nothing is made then.
+            ConfigError: the Resp-MLLM was not trained for the guidance; nothing is made then.
             AudioError: a reference cannot be used.
         """
+        self.mllm.config.check_guidance(self.config.label_guidance, self.config.style_guidance)
         for request in requests:
             self.check(request)
         made: list[Generated] = []
@@ -147,32 +153,21 @@ class Generator:
     def _chunk(self, requests: Sequence[Request], seeds: Sequence[int]) -> list[Generated]:
         """One batch through both networks and the codec."""
         c = self.config
-        waves = [prepare(request.wave(), self.mllm.config.preprocess) for request in requests]
+        waves = [prepare(request.wave(), self.trained.preprocess) for request in requests]
         levels = [style_level(wave, request) for wave, request in zip(waves, requests, strict=True)]
         lengths = torch.tensor([wave.size for wave in waves])
         features, heard = self.encoder.encode(
             pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True), lengths
         )
         features = features.half().float()  # as training read them from the cache
-        spectrum = torch.from_numpy(np.stack([spectrum_of(self.codec.encode(wave)) for wave in waves]))
+        sound = [self.codec.encode(wave) for wave in waves]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         samples = [round(request.seconds * RATE) for request in requests]
         columns = [grid_shape(request.seconds)[0] for request in requests]
-        uniforms = [
-            torch.rand(n * self.mllm.config.rows, generator=g)
-            for n, g in zip(columns, generators, strict=True)
-        ]
-        units = self.mllm.sample(
-            torch.stack([self.mllm.text.ids(request.task, request.label) for request in requests]),
-            features,
-            heard,
-            pad_sequence(uniforms, batch_first=True),
-            temperature=c.temperature,
-            top_p=c.top_p,
-        )
-        mels = self.flow.config.codec.dim
+        units = self._units(requests, columns, features, heard, generators)
+        size = self.flow.config.codec.dim
         noise = [
-            c.noise * torch.randn(self.codec.length(n), mels, generator=g)
+            c.noise * torch.randn(self.codec.length(n), size, generator=g)
             for n, g in zip(samples, generators, strict=True)
         ]
         frames = self.flow.sample(
@@ -181,53 +176,63 @@ class Generator:
             torch.tensor([self.flow.label_index(request.task, request.label) for request in requests]),
             features,
             heard,
-            spectrum,
+            torch.from_numpy(np.stack([spectrum_of(frames) for frames in sound])),
             noise,
+            **self._prefix(sound, noise),
             steps=c.steps,
             method=c.method,
             guidance=c.guidance,
             sway=c.sway,
+            rtol=c.rtol,
+            atol=c.atol,
         )
         return [
             Generated(
                 at_level(self.codec.decode(frames[i].numpy(), samples=samples[i], seed=seeds[i]), levels[i]),
-                units[i, : columns[i]].numpy(),
+                None if units is None else units[i, : columns[i]].numpy(),
                 requests[i],
                 seeds[i],
             )
             for i in range(len(requests))
         ]
 
+    def _units(
+        self,
+        requests: Sequence[Request],
+        columns: Sequence[int],
+        features: Tensor,
+        heard: Tensor,
+        generators: Sequence[torch.Generator],
+    ) -> Tensor | None:
+        """Units ``(B, T, F)`` by the Resp-MLLM, if there is one."""
+        if self.mllm is None:
+            return None
+        uniforms = [
+            torch.rand(n * self.mllm.config.rows, generator=g)
+            for n, g in zip(columns, generators, strict=True)
+        ]
+        return self.mllm.sample(
+            torch.stack([self.mllm.text.ids(r.task, r.label, r.events) for r in requests]),
+            features,
+            heard,
+            pad_sequence(uniforms, batch_first=True),
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+        )
 
-def check_beats(
-    model: RespMLLM | FlowDecoder, encoder: BeatsEncoder, quantizer: UnitTokenizer | Quantizer, path: Path
-) -> None:
-    """Refuse BEATs weights that a network was not trained with.
-
-    Args:
-        model: trained on features and units.
-        encoder: gave the features.
-        quantizer: gave the units.
-        path: where the two come from.
-
-    Raises:
-        CheckpointError: they differ by digest or, where the network's training noted none, by the width of
-            the features or the size of the codebook.
-    """
-    name = type(model).__name__
-    cure = f"give the encoder and tokenizer that this {name} was trained with, or train it again"
-    for what, found, trained in (
-        ("wide features", encoder.width, model.config.feature_dim),
-        ("units", quantizer.config.codebook, model.config.codebook),
-    ):
-        if found != trained:
-            raise CheckpointError(f"gives {found} {what}, the {name} knows {trained}", path=path, cure=cure)
-    noted = model.provenance.notes.get("beats", {})
-    for what, network in (("encoder", encoder), ("tokenizer", quantizer)):
-        if what in noted and noted[what] != weights_digest(network):
-            raise CheckpointError(
-                f"its {what} is not the one that the {name} was trained with", path=path, cure=cure
-            )
+    def _prefix(self, sound: Sequence[np.ndarray], noise: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The first of the references' frames ``(L, M)``, as many as the flow decoder may be given."""
+        share = self.flow.config.prefix
+        if not share:
+            return {}
+        given = [
+            torch.from_numpy(frames[: prefix_length(share, len(to_make), len(frames))])
+            for frames, to_make in zip(sound, noise, strict=True)
+        ]
+        return {
+            "prefix": pad_sequence(given, batch_first=True),
+            "prefix_frames": torch.tensor([len(frames) for frames in given]),
+        }
 
 
 def style_level(wave: np.ndarray, request: Request) -> float:

@@ -41,13 +41,13 @@ def generate(
     if not style.is_file():
         raise AudioError("no such recording", path=style, cure="give a style recording with --style")
     import beats
-    from generator.config import MLLMConfig
+    from generator.config import FlowConfig
     from resp229k.audio import load_audio
     from training.config import weights_path
 
     wave = load_audio(style)
     folder = weights_path(weights)
-    MLLMConfig.of_weights(folder).check(task, label, seconds)
+    FlowConfig.of_weights(folder).check(task, label, seconds)
     beats_path = None if beats_weights is None else beats.find(beats_weights)
     from generator.sample import Generator, Request
     from generator.write import write_clips

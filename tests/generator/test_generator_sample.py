@@ -16,7 +16,8 @@ from generator.codec import level
 from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
-from generator.sample import Generated, Generator, Request, check_beats
+from generator.sample import Generated, Generator, Request
+from generator.together import check_beats
 from generator.write import write_clips
 from resp229k.audio import RATE, is_tagged_synthetic, write_wav
 from resp229k.corpus import Corpus
@@ -155,6 +156,58 @@ def test_networks_of_different_training_are_refused(generator: Generator, flow_c
     other = FlowDecoder(flow_config.model_copy(update={"labels": {"icbhi4": ("normal",)}}))
     with pytest.raises(CheckpointError, match="differ in labels"):
         Generator(generator.encoder, generator.quantizer, generator.mllm, other)
+
+
+def test_a_decoder_that_reads_no_units_works_without_a_language_model(
+    generator: Generator, requests: list[Request], flow_config: FlowConfig, tmp_path: Path
+) -> None:
+    encoder, units = generator.encoder, generator.quantizer
+    flow = FlowDecoder(flow_config.model_copy(update={"content": "none"}))
+    for parameter in flow.flow.backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    alone = Generator(encoder, units, None, flow, SampleConfig(steps=2))
+    made = alone.generate(requests, seed=3)
+    assert [clip.wave.size for clip in made] == [12_800, 12_800, 12_800, 8_000]
+    assert all(clip.units is None for clip in made)
+    other = alone.generate([replace(request, label="normal") for request in requests], seed=3)
+    assert not any(np.allclose(a.wave, b.wave, atol=1e-3) for a, b in zip(made, other, strict=True))
+    assert (alone.labels("icbhi4"), alone.seconds) == (("normal", "wheeze"), 1.0)
+    with pytest.raises(DataError, match="normal, wheeze"):
+        alone.generate([replace(requests[0], label="both")], seed=0)
+    with pytest.raises(CheckpointError, match="no Resp-MLLM to write"):
+        Generator(encoder, units, None, generator.flow)
+    with pytest.raises(CheckpointError, match="would write in vain"):
+        Generator(encoder, units, generator.mllm, flow)
+    for network, name in ((encoder, "beats/encoder"), (units, "beats/tokenizer"), (flow, "flow")):
+        network.save_pretrained(tmp_path / name)
+    again = Generator.load(tmp_path, SampleConfig(steps=2))
+    assert set(again.digests) == {"encoder", "flow"}
+    assert np.array_equal(
+        again.generate(requests[:1], seed=3)[0].wave, alone.generate(requests[:1], seed=3)[0].wave
+    )
+    FlowConfig.of_weights(tmp_path).check("icbhi4", "wheeze", 0.8)
+
+
+def test_frames_of_the_reference_before_a_clip_are_cut_off(
+    generator: Generator, requests: list[Request], flow_config: FlowConfig
+) -> None:
+    torch.manual_seed(0)
+    flow = FlowDecoder(flow_config.model_copy(update={"prefix": 0.3}))
+    for parameter in flow.flow.backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    given = Generator(generator.encoder, generator.quantizer, generator.mllm, flow, SampleConfig(steps=2))
+    seen: list[torch.Tensor] = []
+    flow.flow.backbone.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    made = given.generate(requests, seed=3)
+    assert [clip.wave.size for clip in made] == [12_800, 12_800, 12_800, 8_000]
+    assert seen[0].shape[1] == 40 + 12
+    assert torch.equal(seen[0][0, :12], seen[-1][0, :12])
+    assert not torch.isclose(seen[0][0, 12:], seen[-1][0, 12:]).any(-1).all()
+
+
+def test_units_that_nobody_writes_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="flow/config.json is missing"):
+        FlowConfig.of_weights(tmp_path)
 
 
 def test_other_units_than_those_of_training_are_refused(generator: Generator, tmp_path: Path) -> None:
