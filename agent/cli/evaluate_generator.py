@@ -40,6 +40,9 @@ def evaluate_generator(
         list[str] | None, typer.Option(help="Class averaged apart, repeatable.", metavar="CLASS")
     ] = None,
     judge: Annotated[str | None, typer.Option(help="Judge's folder; that of the weights by default.")] = None,
+    beats: Annotated[
+        str | None, typer.Option(help="BEATs that the weights were trained with, if it is not in them.")
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="BEATs of the Fréchet distance; those of the weights by default.")
     ] = None,
@@ -85,6 +88,7 @@ def evaluate_generator(
         "clips": clips,
         "seeds": seeds,
         "seed": seed,
+        "beats": beats,
         "judge": judge,
         "encoder": encoder,
         "tail": tuple(tail) if tail else None,

@@ -11,10 +11,21 @@ import numpy as np
 
 from agent.generated.config import EvaluateConfig
 from agent.generated.draw import Ask, Drawer, content_swap, plain, style_swap
-from agent.generated.figures import Ground, Measured, curve, measure, named, real_pairs, style, summary, swap
-from agent.generated.hear import Ears, Heard
+from agent.generated.figures import (
+    Ground,
+    Measured,
+    Near,
+    curve,
+    measure,
+    named,
+    real_pairs,
+    style,
+    summary,
+    swap,
+)
+from agent.generated.hear import Described, Ears
 from agent.generated.protocol import Halves, Sides, halve
-from generator.likeness import fingerprint
+from generator.likeness import fingerprint, similarities
 from resp229k.clip import Clip
 from training.errors import DataError
 from training.progress import track
@@ -30,7 +41,7 @@ REAL, SIMULATOR, GENERATOR, NOISE = "real", "simulator", "generator", "noise"
 class Shown:
     """What page and plots show of the first seed: the clips of every row, what was asked, and the figures."""
 
-    rows: dict[str, Heard]
+    rows: dict[str, Described]
     asks: list[Ask]
     measured: Measured
     halves: Halves
@@ -45,7 +56,7 @@ class Comparison:
         generator: whose clips are measured.
         ears: listen.
         config: how many clips and seeds.
-        work: keeps the clips that were made.
+        work: keeps the clips that were made with these weights.
 
     Raises:
         DataError: a class has too few real clips, or no two of them share or differ in style.
@@ -53,7 +64,7 @@ class Comparison:
 
     def __init__(self, sides: Sides, generator: Generator, ears: Ears, config: EvaluateConfig, work: Path):
         self.sides, self.generator, self.ears, self.config = sides, generator, ears, config
-        self.drawer = Drawer(sides.test, sides.task, work / "clips")
+        self.drawer = Drawer(sides.test, sides.task, work)
         self.seeds = [config.seed + i for i in range(config.seeds)]
         self.halves = {seed: halve(sides, config.clips, seed) for seed in self.seeds}
         pool = {clip.clip_id: clip for two in self.halves.values() for clip in (*two.a, *two.b)}
@@ -72,9 +83,10 @@ class Comparison:
         """The results as JSON values, and what the page shows."""
         waves = [self.sides.test.audio(clip) for clip in self.pool_clips]
         labels = [clip.labels[self.sides.task] for clip in self.pool_clips]
-        self.pool = self.ears.hear(waves, labels, "real clips")
+        self.pool = self.ears.describe(waves, labels, "real clips")
         train = self.sides.train
         self.train = [fingerprint(train.audio(clip)) for clip in track(train.clips, "listen: training clips")]
+        self.near = similarities(self.pool.fingerprints, self.train) if self.train else None
         rows: dict[str, list[Measured]] = {}
         swaps: dict[str, list[dict[str, float]]] = {}
         shown: list[Shown] = []
@@ -84,7 +96,7 @@ class Comparison:
             asks = plain(self.halves[seed].a, self.sides.task, self.generator.seconds, seed)
             made = self._rows(asks, seed, ground)
             for name, clips in made.items():
-                measured = measure(clips, ground)
+                measured = measure(clips, ground, self._near(name, seed, clips))
                 if name != REAL:
                     measured.figures |= style(clips, self._places(asks), ground)
                 rows.setdefault(name, []).append(measured)
@@ -101,16 +113,16 @@ class Comparison:
         }
         return results, shown[0]
 
-    def _rows(self, asks: Sequence[Ask], seed: int, ground: Ground) -> dict[str, Heard]:
+    def _rows(self, asks: Sequence[Ask], seed: int, ground: Ground) -> dict[str, Described]:
         labels = [ask.label for ask in asks]
         found = {REAL: ground.a}
         if self.sides.simulated:
             waves = self.drawer.simulator(asks, SIMULATOR, derive(seed, SIMULATOR))
-            found[SIMULATOR] = self.ears.hear(waves, labels, SIMULATOR)
+            found[SIMULATOR] = self.ears.describe(waves, labels, SIMULATOR)
         waves = self.drawer.neural(self.generator, asks, "neural", derive(seed, "neural"))
-        found[GENERATOR] = self.ears.hear(waves, labels, GENERATOR)
+        found[GENERATOR] = self.ears.describe(waves, labels, GENERATOR)
         waves = self.drawer.noise(asks, NOISE, derive(seed, NOISE))
-        found[NOISE] = self.ears.hear(waves, labels, NOISE)
+        found[NOISE] = self.ears.describe(waves, labels, NOISE)
         return found
 
     def _swaps(self, seed: int, ground: Ground) -> dict[str, dict[str, float]]:
@@ -137,16 +149,29 @@ class Comparison:
             pool=self.pool,
             same=self.same,
             other=self.other,
-            train=self.train,
             train_ids=[clip.clip_id for clip in self.sides.train.clips],
+            usual=None if self.near is None else self.near[1][self._rows_of(two.b)],
             seed=seed,
         )
 
-    def _heard(self, clips: Sequence[Clip]) -> Heard:
-        return self.pool.take([self.place[clip.clip_id] for clip in clips])
+    def _near(self, name: str, seed: int, made: Described) -> Near | None:
+        """Nearest training clips of the rows where copies are searched: it takes the longest of all."""
+        if self.near is None or name not in (REAL, GENERATOR):
+            return None
+        if name == REAL:
+            places = self._rows_of(self.halves[seed].a)
+            return self.near[0][places], self.near[1][places]
+        return similarities(made.fingerprints, self.train)
+
+    def _rows_of(self, clips: Sequence[Clip]) -> list[int]:
+        """Rows of ``pool``."""
+        return [self.place[clip.clip_id] for clip in clips]
+
+    def _heard(self, clips: Sequence[Clip]) -> Described:
+        return self.pool.take(self._rows_of(clips))
 
     def _places(self, asks: Sequence[Ask]) -> list[int]:
-        return [self.place[ask.reference.clip_id] for ask in asks]
+        return self._rows_of([ask.reference for ask in asks])
 
     def _protocol(self) -> dict[str, Any]:
         sides, first = self.sides, self.halves[self.seeds[0]]

@@ -20,6 +20,7 @@ class EvaluateConfig(Strict):
         clips: per class, row and seed, at most; real test clips may be fewer.
         seeds: halves of the test clips and draws of the generator.
         seed: the first of them.
+        beats: what the weights were trained with, as ``beats.find`` takes it, if it is not in them.
         judge: its folder; None takes that of the weights.
         encoder: BEATs of the Fréchet distance, as ``beats.find`` takes it; None takes that of the weights.
         tail: classes averaged apart; None takes the protocol's.
@@ -32,6 +33,7 @@ class EvaluateConfig(Strict):
     clips: int = Field(default=64, ge=4)
     seeds: int = Field(default=3, ge=1)
     seed: int = Field(default=0, ge=0)
+    beats: str | None = None
     judge: str | None = None
     encoder: str | None = None
     tail: tuple[str, ...] | None = None

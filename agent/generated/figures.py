@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from agent.gate import Recall, recall
-from agent.generated.hear import Heard
+from agent.generated.hear import Described, Heard
 from diagnoser.baselines.simple import TREES
 from generator.config import MelConfig
 from generator.events import event_faithfulness
 from generator.fad import fad, frechet
-from generator.likeness import diversity, memorisation
+from generator.likeness import diversity
 from generator.metrics import compare_frames
 from generator.timbre import style_pairs, style_similarity
 from resp229k.clip import Clip
 
 MEASURES = ("crackle_rate", "wheeze_seconds", "wheeze_hertz")
+COPIES = 0.005  # share of the real clips of other subjects that may lie as near to a training clip
+Near = tuple[np.ndarray, np.ndarray]  # rows of the training side (N,), and similarity to them (N,)
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the clips, for the curve of the distance over n
 
 
@@ -36,22 +38,23 @@ class Ground:
         subjects: of ``b``.
         pool: all real test clips that were heard.
         same, other: pairs ``(P, 2)`` of clips of ``pool`` that share their device, and that do not.
-        train: fingerprints of the training side, with its clips' ids.
-        train_ids: their clip ids.
+        train_ids: clips of the training side.
+        usual: similarity of ``b`` to the training side, to which none of its subjects belong; None
+            where there is no training side.
         seed: of the random parts.
     """
 
     classes: tuple[str, ...]
     tail: tuple[str, ...]
     judged: tuple[str, ...]
-    a: Heard
-    b: Heard
+    a: Described
+    b: Described
     subjects: list[str]
-    pool: Heard
+    pool: Described
     same: np.ndarray
     other: np.ndarray
-    train: list[np.ndarray]
     train_ids: list[str]
+    usual: np.ndarray | None
     seed: int
 
 
@@ -64,8 +67,14 @@ class Measured:
     nearest: list[tuple[str, float]]
 
 
-def measure(made: Heard, ground: Ground) -> Measured:
-    """All figures of a row but those of its style, which real clips have no reference for."""
+def measure(made: Described, ground: Ground, near: Near | None = None) -> Measured:
+    """All figures of a row but those of its style, which real clips have no reference for.
+
+    Args:
+        made: the row's clips.
+        ground: what they are held against.
+        near: the row's nearest training clips; None leaves the search for copies out.
+    """
     found = Measured({}, {name: {} for name in ground.classes}, [])
     _recall(found, made, ground)
     _train_on(found, made, ground)
@@ -73,12 +82,10 @@ def measure(made: Heard, ground: Ground) -> Measured:
     found.figures["diversity"] = one.ratio
     for name, own in one.classes.items():
         found.classes[name]["diversity"] = own.ratio
-    if ground.train:
-        copied = memorisation(made.fingerprints, ground.train, ground.b.fingerprints, list(ground.train_ids))
-        found.figures["memorised"] = copied.share
-        found.nearest = [
-            (str(name), float(value)) for name, value in zip(copied.nearest, copied.similarity, strict=True)
-        ]
+    if near is not None and ground.usual is not None:
+        limit = np.quantile(ground.usual, 1 - COPIES, method="higher")
+        found.figures["memorised"] = float(np.mean(near[1] > limit))
+        found.nearest = [(ground.train_ids[row], float(value)) for row, value in zip(*near, strict=True)]
     distance = fad(made.columns, ground.b.columns, seed=ground.seed)
     floor = frechet(np.concatenate(ground.a.columns), np.concatenate(ground.b.columns))
     found.figures |= {
@@ -113,7 +120,7 @@ def _recall(found: Measured, made: Heard, ground: Ground) -> None:
         }
 
 
-def _train_on(found: Measured, made: Heard, ground: Ground) -> None:
+def _train_on(found: Measured, made: Described, ground: Ground) -> None:
     """Trees on hand-made features, trained on the row, tested on real clips; beside them trees of half A."""
     mine, real = (_trees(one, ground) for one in (made, ground.a))
     found.figures["tstr"] = float(np.mean(list(mine.values())))
@@ -125,7 +132,7 @@ def _train_on(found: Measured, made: Heard, ground: Ground) -> None:
         found.classes[name]["f1_trained_on"] = mine[name]
 
 
-def _trees(train: Heard, ground: Ground) -> dict[str, float]:
+def _trees(train: Described, ground: Ground) -> dict[str, float]:
     """F1 per class on half B."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import f1_score
@@ -138,10 +145,10 @@ def _trees(train: Heard, ground: Ground) -> dict[str, float]:
     return {name: float(score) for name, score in zip(names, scores, strict=True)}
 
 
-def _events(found: Measured, made: Heard, ground: Ground) -> None:
+def _events(found: Measured, made: Described, ground: Ground) -> None:
     """Distance of the distributions of crackles and wheezes to the real ones, mean over the classes."""
 
-    def by_class(heard: Heard) -> dict[str, list]:
+    def by_class(heard: Described) -> dict[str, list]:
         return {
             name: [e for e, label in zip(heard.events, heard.labels, strict=True) if label == name]
             for name in ground.classes
@@ -170,7 +177,7 @@ def style(made: Heard, references: Sequence[int], ground: Ground) -> dict[str, f
     Raises:
         DataError: there are no pairs of real clips to calibrate with.
     """
-    found = {}
+    found: dict[str, float] = {}
     for name, mine, real, standardise in (
         ("style", made.embeddings, ground.pool.embeddings, False),
         ("timbre", made.styles, ground.pool.styles, True),

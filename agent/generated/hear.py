@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -22,12 +22,12 @@ from training.progress import track
 if TYPE_CHECKING:
     from beats.encoder import BeatsEncoder
 
-CHUNK = 64  # clips per step of a progress bar
+CHUNK = 32  # clips per step of a progress bar
 
 
 @dataclass(frozen=True)
 class Heard:
-    """Clips as the figures see them; every field has N entries, in one order.
+    """Clips as judge and encoder hear them; every field has N entries, in one order.
 
     Attributes:
         labels: what was asked for, or is true.
@@ -35,10 +35,6 @@ class Heard:
         probabilities: ``(N, C)`` of the judge.
         columns: BEATs features ``(T, D)``.
         styles: timbre ``(N, K)``.
-        fingerprints: ``(L, R)`` for the search of training clips.
-        events: crackles and wheezes.
-        sounds: hand-made features ``(N, F)`` for a classifier that never met BEATs.
-        frames: normalised log-mel ``(L, M)``.
     """
 
     labels: list[str]
@@ -46,24 +42,36 @@ class Heard:
     probabilities: np.ndarray
     columns: list[np.ndarray]
     styles: np.ndarray
-    fingerprints: list[np.ndarray]
-    events: list[EventFigures]
-    sounds: np.ndarray
-    frames: list[np.ndarray]
 
     @property
     def embeddings(self) -> np.ndarray:
         """``(N, D)``, mean over time of the BEATs features."""
         return np.stack([clip.mean(axis=0) for clip in self.columns])
 
-    def take(self, rows: Sequence[int]) -> Heard:
+    def take(self, rows: Sequence[int]) -> Self:
         """Some of the clips, in the order of ``rows``."""
-        return Heard(
-            *(
-                [value[i] for i in rows] if isinstance(value, list) else value[list(rows)]
-                for value in vars(self).values()
-            )
-        )
+        fields: list[Any] = [
+            [value[i] for i in rows] if isinstance(value, list) else value[list(rows)]
+            for value in vars(self).values()
+        ]
+        return type(self)(*fields)
+
+
+@dataclass(frozen=True)
+class Described(Heard):
+    """What a row needs beside that.
+
+    Attributes:
+        fingerprints: ``(L, R)`` for the search of training clips.
+        events: crackles and wheezes.
+        sounds: hand-made features ``(N, F)`` for a classifier that never met BEATs.
+        frames: normalised log-mel ``(L, M)``.
+    """
+
+    fingerprints: list[np.ndarray]
+    events: list[EventFigures]
+    sounds: np.ndarray
+    frames: list[np.ndarray]
 
 
 class Ears:
@@ -89,20 +97,24 @@ class Ears:
         Raises:
             AudioError: a wave is empty or silent.
         """
-        return join(
-            [
-                self._chunk(waves[first : first + CHUNK], labels[first : first + CHUNK])
-                for first in track(range(0, len(waves), CHUNK), f"listen: {what}")
-            ]
-        )
+        return join([self._heard(*chunk) for chunk in _chunks(waves, labels, what)])
 
-    def _chunk(self, waves: Sequence[np.ndarray], labels: Sequence[str]) -> Heard:
+    def describe(self, waves: Sequence[np.ndarray], labels: Sequence[str], what: str) -> Described:
+        """Listen to waves and measure them, as :meth:`hear`."""
+        return join([self._described(*chunk) for chunk in _chunks(waves, labels, what)])
+
+    def _heard(self, waves: Sequence[np.ndarray], labels: Sequence[str]) -> Heard:
         return Heard(
             labels=list(labels),
             waves=list(waves),
             probabilities=self.judge.probabilities(waves),
             columns=columns(self.encoder, waves, self.looped),
             styles=np.stack([style_vector(wave) for wave in waves]),
+        )
+
+    def _described(self, waves: Sequence[np.ndarray], labels: Sequence[str]) -> Described:
+        return Described(
+            **vars(self._heard(waves, labels)),
             fingerprints=[fingerprint(wave) for wave in waves],
             events=[event_figures(wave) for wave in waves],
             sounds=describe([prepare(wave, self.narrow) for wave in waves], self.narrow.bandwidth),
@@ -110,9 +122,20 @@ class Ears:
         )
 
 
-def join(parts: Sequence[Heard]) -> Heard:
+def _chunks(
+    waves: Sequence[np.ndarray], labels: Sequence[str], what: str
+) -> Iterator[tuple[Sequence[np.ndarray], Sequence[str]]]:
+    for first in track(range(0, len(waves), CHUNK), f"listen: {what}"):
+        yield waves[first : first + CHUNK], labels[first : first + CHUNK]
+
+
+H = TypeVar("H", bound=Heard)
+
+
+def join(parts: Sequence[H]) -> H:
     """The clips of several, one after the other."""
-    fields = zip(*(vars(part).values() for part in parts), strict=True)
-    return Heard(
-        *(list(chain(*same)) if isinstance(same[0], list) else np.concatenate(same) for same in fields)
-    )
+    same: list[Any] = [
+        list(chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
+        for values in zip(*(vars(part).values() for part in parts), strict=True)
+    ]
+    return type(parts[0])(*same)

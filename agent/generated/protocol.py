@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from resp229k.splits import split_subjects
 from resp229k.tasks import get_task
-from training.config import load_config
+from training.config import Strict, validate
 from training.errors import ContaminationError, DataError
 from training.files import digest
 from training.seeds import derive
@@ -90,26 +91,42 @@ def simulated_test(
     return as_test(corpus.subset(task=task).clips, corpus.folder)
 
 
-def simulated_train(weights: Path, work: Path, limit: int | None) -> Corpus:
+class Taught(Strict):
+    """What of ``pretrain.yaml`` decides the simulated clips of a generator."""
+
+    events: int
+    classes: tuple[str, ...]
+    seconds: float
+    seed: int
+
+
+def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int | None) -> Corpus:
     """The simulated clips that weights of ``train pretrain`` were trained on, made again, or the first of them.
 
     Empty where the weights do not tell how they were made.
+
+    Args:
+        weights: folder.
+        known: diseases of the generator, for weights whose record lists none.
+        work: keeps the corpus.
+        limit: clips at most.
+
+    Raises:
+        ConfigError: the record does not tell what it should.
     """
-    from agent.config_pretrain import PretrainConfig
     from agent.pretrain import RECORD
     from resp229k.simulate import simulate_events
 
-    if not (weights / RECORD).is_file():
+    path = weights / RECORD
+    if not path.is_file():
         return Corpus(work, [])
-    config = load_config(PretrainConfig, weights / RECORD)
-    count = config.events if limit is None else min(limit, config.events)
-    name = digest([count, config.seed, list(config.classes), config.seconds])[:8]
+    # The rest of the record is of no concern here, and that of older weights has other keys.
+    record = {"classes": known} | yaml.safe_load(path.read_text())
+    told = validate(Taught, {name: record.get(name) for name in Taught.model_fields}, where=str(path))
+    count = told.events if limit is None else min(limit, told.events)
+    name = digest([count, told.seed, list(told.classes), told.seconds])[:8]
     return simulate_events(
-        count,
-        config.seed,
-        work / f"sim-train-{name}",
-        classes=config.classes,
-        seconds=config.seconds,
+        count, told.seed, work / f"sim-train-{name}", classes=told.classes, seconds=told.seconds
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import beats
 from agent.generated.compare import Comparison, Shown
@@ -24,14 +24,15 @@ from agent.generated.protocol import (
     sprsound,
 )
 from agent.generated.table import bars, markdown
+from agent.pretrain import WEIGHT_FILES
+from beats.encoder import BeatsEncoder
 from beats.judge import Judge
-from generator.config import MLLMConfig
 from generator.sample import Generator
 from resp229k.corpus import Corpus
 from resp229k.simulate.config import SimulateConfig
 from training.config import weights_path
 from training.errors import CheckpointError, DataError
-from training.files import write_bytes, write_json, write_text
+from training.files import digest, folder_digest, write_bytes, write_json, write_text
 from training.model import weights_digest
 
 SIMULATED, SPRSOUND = "simulated", "sprsound"
@@ -56,47 +57,96 @@ def evaluate_generator(
         DataError: a class has no test clips.
         ContaminationError: a network knows test subjects, or the judge those of the generator.
     """
-    folder = weights_path(config.weights)
-    known = MLLMConfig.of_weights(folder).labels.get(config.task, ())
-    if not known:
-        raise CheckpointError(
-            f"the generator was not trained on {config.task}",
-            path=folder,
-            cure=f"give --task: {', '.join(MLLMConfig.of_weights(folder).labels)}",
-        )
-    judge, judge_path = load_judge(config, folder)
-    generator = Generator.load(folder, config.sample)
-    encoder = generator.encoder if config.encoder is None else beats.load_encoder(beats.find(config.encoder))
-    taught = {*generator.mllm.provenance.subjects, *generator.flow.provenance.subjects}
-    check_judge(judge.provenance.subjects, taught, judge_path)
-    train, test = corpora(config, what, known, folder, generator, root=root, work=work)
-    name = what if isinstance(what, str) else what.name
-    tail = config.tail or default_tail(what, config.task, known)
-    sides = make_sides(name, config.task, known, train, test, tail, taught=taught)
-    if strange := sorted(set(sides.classes) - set(judge.classes)):
-        raise CheckpointError(
-            f"the judge does not know {', '.join(strange)}",
-            path=judge_path,
-            cure="give a judge of these classes with --judge",
-        )
-    others = {"generator": generator.subjects, "judge": judge.provenance.subjects}
-    if config.encoder is not None:
-        others["encoder of the Fréchet distance"] = encoder.provenance.subjects
-    check_apart(sides.test.subjects, others)
-    results, shown = Comparison(sides, generator, Ears(judge, encoder, generator.seconds), config, work).run()
+    loaded = load(config)
+    sides = find_sides(config, what, loaded, root=root, work=work)
+    generator, judge, encoder = loaded.generator, loaded.judge, loaded.encoder
+    ears = Ears(judge, encoder, generator.seconds)
+    configs = digest([folder_digest(loaded.folder, f"**/{kind}") for kind in WEIGHT_FILES])
+    results, shown = Comparison(sides, generator, ears, config, work / "clips" / configs[:8]).run()
+    # Names, not paths: the files say nothing of the machine.
+    named = {
+        name: Path(path).name
+        for name in ("weights", "beats", "judge", "encoder")
+        if (path := getattr(config, name))
+    }
     made_with = {
-        # Names, not paths: the files say nothing of the machine.
-        "config": config.model_dump(mode="json")
-        | {
-            name: Path(path).name
-            for name in ("weights", "judge", "encoder")
-            if (path := getattr(config, name))
-        },
+        "config": config.model_dump(mode="json") | named,
         "weights": generator.digests,
         "judge": weights_digest(judge),
         "encoder": weights_digest(encoder),
     }
     return {**made_with, **results}, shown, sides
+
+
+class Loaded(NamedTuple):
+    """Networks of an evaluation, and the folder of the generator's."""
+
+    folder: Path
+    generator: Generator
+    judge: Judge
+    encoder: BeatsEncoder
+
+
+def load(config: EvaluateConfig) -> Loaded:
+    """Read the networks.
+
+    Raises:
+        CheckpointError: one is missing, or does not fit the task.
+        ContaminationError: the judge knows subjects of the generator.
+    """
+    folder = weights_path(config.weights)
+    beats_path = None if config.beats is None else beats.find(config.beats)
+    generator = Generator.load(folder, config.sample, beats_path=beats_path)
+    if not generator.labels(config.task):
+        raise CheckpointError(
+            f"the generator was not trained on {config.task}",
+            path=folder,
+            cure=f"give --task: {', '.join(generator.trained.labels)}",
+        )
+    judge, path = load_judge(config, folder)
+    check_judge(judge.provenance.subjects, taught_by(generator), path)
+    encoder = generator.encoder if config.encoder is None else beats.load_encoder(beats.find(config.encoder))
+    return Loaded(folder, generator, judge, encoder)
+
+
+def taught_by(generator: Generator) -> set[str]:
+    """Subjects that taught the generator its classes.
+
+    Its encoder may have heard others, the judge's too: it learned no class from them.
+    """
+    networks = [network for network in (generator.mllm, generator.flow) if network is not None]
+    return {subject for network in networks for subject in network.provenance.subjects}
+
+
+def find_sides(config: EvaluateConfig, what: str | Path, loaded: Loaded, *, root: str, work: Path) -> Sides:
+    """Both sides of the comparison; the rest as in :func:`evaluate_generator`.
+
+    Raises:
+        CheckpointError: the judge lacks a class.
+        DataError: fewer than two classes have test clips.
+        ContaminationError: a network knows test subjects.
+    """
+    generator, judge = loaded.generator, loaded.judge
+    known = generator.labels(config.task)
+    train, test = corpora(config, what, loaded, root=root, work=work)
+    sides = make_sides(
+        what if isinstance(what, str) else what.name,
+        config.task,
+        known,
+        train,
+        test,
+        config.tail or default_tail(what, config.task, known),
+        taught=taught_by(generator),
+    )
+    if strange := sorted(set(sides.classes) - set(judge.classes)):
+        raise CheckpointError(
+            f"the judge does not know {', '.join(strange)}", cure="give a judge of these classes with --judge"
+        )
+    others = {"generator": generator.subjects, "judge": judge.provenance.subjects}
+    if config.encoder is not None:
+        others["encoder of the Fréchet distance"] = loaded.encoder.provenance.subjects
+    check_apart(sides.test.subjects, others)
+    return sides
 
 
 def load_judge(config: EvaluateConfig, weights: Path) -> tuple[Judge, Path]:
@@ -121,17 +171,11 @@ def load_judge(config: EvaluateConfig, weights: Path) -> tuple[Judge, Path]:
 
 
 def corpora(
-    config: EvaluateConfig,
-    what: str | Path,
-    known: Sequence[str],
-    weights: Path,
-    generator: Generator,
-    *,
-    root: str,
-    work: Path,
+    config: EvaluateConfig, what: str | Path, loaded: Loaded, *, root: str, work: Path
 ) -> tuple[Corpus, Corpus]:
     """The training side, and the held-out clips."""
     if what == SIMULATED:
+        generator = loaded.generator
         diseases = generator.labels("disease16")
         if config.task not in ("disease16", "icbhi4") or not diseases:
             raise DataError(
@@ -140,14 +184,14 @@ def corpora(
             )
         test = simulated_test(
             config.task,
-            known,
+            generator.labels(config.task),
             diseases,
             clips=config.clips,
             seconds=generator.seconds,
             seed=config.seed,
             work=work,
         )
-        return simulated_train(weights, work, config.train_clips), test
+        return simulated_train(loaded.folder, diseases, work, config.train_clips), test
     if what == SPRSOUND:
         return sprsound(root, work)
     corpus = Corpus.open(Path(what))
@@ -157,10 +201,13 @@ def corpora(
 
 
 def default_tail(what: str | Path, task: str, known: Sequence[str]) -> tuple[str, ...] | None:
-    """Classes of the tail where the test clips are balanced: those that a loop's simulated corpus has few of."""
-    if what != SIMULATED:
+    """The tail where the clips do not tell it: both protocols are balanced, or nearly.
+
+    Of diseases it is those that a loop's simulated corpus has few of, of events the one that is rare everywhere.
+    """
+    if what not in (SIMULATED, SPRSOUND):
         return None
-    return tuple(known[-SimulateConfig().rare :]) if task == "disease16" else ("both",)
+    return ("both",) if task == "icbhi4" else tuple(known[-SimulateConfig().rare :])
 
 
 def write(results: dict[str, Any], shown: Shown, sides: Sides, out: Path) -> None:
