@@ -19,6 +19,7 @@ from agent.cli import (
     evaluate,
     evaluate_generator,
     generate,
+    generator,
     loop,
     train,
 )
@@ -54,6 +55,7 @@ app.command()(baselines.baselines)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.add_typer(beats.app, name="beats")
+app.add_typer(generator.app, name="generator")
 app.command()(doctor.doctor)
 
 

@@ -76,7 +76,7 @@ def diagnose(
         resp-agent diagnose --text "A man, 61 years old." --model runs/quickstart
     """
     _check(recording, text, metadata, explain, annotations)
-    paths, names = ([], []) if recording is None else _recordings(recording)
+    paths, names = ([], []) if recording is None else recordings(recording)
     sheet = None if metadata is None else _sheet(metadata)
     if recording is not None and recording.is_file():
         from resp229k.audio import load_audio
@@ -134,8 +134,12 @@ def _sheet(path: Path) -> Sheet:
     return sheet
 
 
-def _recordings(path: Path) -> tuple[list[Path], list[str]]:
-    """Recordings, and their names within the folder."""
+def recordings(path: Path) -> tuple[list[Path], list[str]]:
+    """Recordings, and their names within the folder.
+
+    Raises:
+        DataError: there are none.
+    """
     if path.is_file():
         return [path], [path.name]
     if not path.is_dir():
