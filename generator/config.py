@@ -17,8 +17,9 @@ from pydantic import (
 )
 
 from resp229k.audio import RATE, Preprocess
+from resp229k.clip import EventKind
 from training.config import Strict, validate
-from training.errors import CheckpointError, DataError
+from training.errors import CheckpointError, ConfigError, DataError
 from training.files import read_json
 from training.fitconfig import FitConfig
 
@@ -124,19 +125,43 @@ CodecConfig = Annotated[
 ]
 
 
-class MLLMSize(Strict):
-    """What a user chooses about the Resp-MLLM."""
+class Lora(Strict):
+    """Low-rank adapters beside the linear layers of a base, which itself stays as it is."""
 
+    rank: int = Field(default=8, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)  # names of layers; none: every linear
+
+
+class MLLMSize(Strict):
+    """What a user chooses about the Resp-MLLM. With a base, its own sizes stand in for those of a fresh network."""
+
+    base: str | None = (
+        None  # folder of a causal language model of the transformers library, with its tokenizer
+    )
+    lora: Lora | None = None  # of a base; none: everything is trained
+    architecture: str = "qwen3"  # `model_type` of a fresh network
     hidden: int = Field(default=128, gt=0)
     layers: int = Field(default=3, gt=0)
     heads: int = Field(default=4, gt=0)
     kv_heads: int = Field(default=2, gt=0)
     intermediate: int = Field(default=384, gt=0)
+    style: Literal["attention", "average"] = (
+        "attention"  # how a reference's grid is pooled; average: the paper's
+    )
     style_tokens: int = Field(default=8, gt=0)  # K of the paper
     unit_mask: float = Field(default=0.1, ge=0, lt=1)  # share of unit inputs hidden in training
+    # Shares of training clips without their style, and without their text: guidance needs them.
+    style_dropout: float = Field(default=0.0, ge=0, lt=1)
+    label_dropout: float = Field(default=0.0, ge=0, lt=1)
+    events: bool = False  # whether the prompt may tell what happens in the clip, and how often
+    event_dropout: float = Field(default=0.5, ge=0, lt=1)  # share of training clips that do not tell
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
+        if self.lora is not None and self.base is None:
+            raise ValueError("lora adapts a base, and there is none: set base to its folder, or lora to null")
         if self.hidden % self.heads or self.heads % self.kv_heads:
             raise ValueError(
                 f"hidden {self.hidden}, heads {self.heads}, kv_heads {self.kv_heads}: each must divide the last"
@@ -244,6 +269,25 @@ def _of_weights(cls: type[G], folder: Path, part: str) -> G:
 class MLLMConfig(MLLMSize, Grounding):
     """Everything that defines a Resp-MLLM."""
 
+    kinds: tuple[EventKind, ...] = get_args(EventKind)  # events that a prompt can tell of
+    lm: dict[str, Any] | None = None  # the library's config of the base, written with the weights
+
+    def check_guidance(self, label: float | None, style: float | None) -> None:
+        """Refuse guidance (its scales) away from what training never left out.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        for name, scale, dropped in (
+            ("label", label, self.label_dropout),
+            ("style", style, self.style_dropout),
+        ):
+            if scale not in (None, 1) and not dropped:
+                raise ConfigError(
+                    f"{name}_guidance is {scale}, but the Resp-MLLM was trained with {name}_dropout 0",
+                    cure=f"set {name}_guidance to 1, or train with mllm.{name}_dropout above 0",
+                )
+
     @classmethod
     def of_weights(cls, folder: Path) -> Self:
         """What ``folder/mllm`` was trained on, without loading a network.
@@ -285,6 +329,8 @@ class DrawConfig(Strict):
     # A subject's other clips mostly share the target's disease, so that a style taken from them alone
     # would carry the label; the rest of the references share only source and device.
     same_subject: float = Field(default=0.5, ge=0, le=1)
+    # Share of the Resp-MLLM's targets that are cut in two, one part the target, the other its reference.
+    disjoint_crop: float = Field(default=0.0, ge=0, le=1)
 
 
 class GeneratorPretrainConfig(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from generator.codec import Codec
 from generator.config import DrawConfig, GeneratorPretrainConfig
 from generator.decoder import COLUMN, FlowDecoder
 from generator.mllm import RespMLLM
-from resp229k.audio import RATE, Preprocess, prepare
-from resp229k.clip import Clip
+from generator.prompt import event_text
+from resp229k.audio import FADE, RATE, Preprocess, prepare
+from resp229k.clip import Clip, EventKind
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
 from training.errors import ConfigError, DataError
@@ -127,6 +128,12 @@ class Targets:
         )
 
     @property
+    def kinds(self) -> tuple[EventKind, ...]:
+        """Kinds of events that occur, in the schema's order."""
+        found = {event.kind for item in self.items for event in item.clip.events}
+        return tuple(kind for kind in get_args(EventKind) if kind in found)
+
+    @property
     def subjects(self) -> set[str]:
         """Subjects of all clips, references included."""
         return {clip.subject_id for clip, _ in self.clips}
@@ -172,8 +179,38 @@ def prefix_length(share: float, frames: int, reference: int) -> int:
     return min(int(share * frames), reference)
 
 
+def disjoint(
+    clip: Clip, columns: int, how: Preprocess, rng: np.random.Generator
+) -> tuple[slice, slice] | None:
+    """Cut a clip's columns in two, one part for the target, the other for its reference.
+
+    Each has a quarter of them at least. A clip that was repeated to its length is cut before it repeats: what
+    follows is heard twice.
+
+    Args:
+        clip: as it was recorded.
+        columns: of its grid, prepared.
+        how: it was prepared.
+        rng: draws the cut and the sides.
+
+    Returns:
+        columns of target and reference; none if there are fewer than four to cut.
+    """
+    if how.fit == "loop" and clip.seconds < how.seconds:
+        columns = min(columns, int((clip.seconds * RATE - FADE) // COLUMN))
+    if columns < 4:
+        return None
+    cut = int(rng.integers(-(-columns // 4), columns - -(-columns // 4) + 1))
+    before, after = slice(0, cut), slice(cut, columns)
+    return (before, after) if rng.random() < 0.5 else (after, before)
+
+
 class UnitPairs:
-    """Samples for the Resp-MLLM: prompt text, a reference's features, the target's units."""
+    """Samples for the Resp-MLLM: prompt text, a reference's features, the target's units.
+
+    The features of a reference that is a crop of the target's clip were computed from the whole clip: they may
+    know a little of the target through the encoder's attention.
+    """
 
     def __init__(self, targets: Targets, store: Store, model: RespMLLM):
         self.targets, self.store, self.model = targets, store, model
@@ -182,12 +219,25 @@ class UnitPairs:
         return len(self.targets.items)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        target = self.targets.items[index]
-        reference, _ = self.targets.reference(target.clip, _generator())
+        target, config = self.targets.items[index], self.model.config
+        rng = _generator()
+        units = _units(self.store, target.clip, config.codebook)
+        share = self.targets.draw.disjoint_crop
+        cut = None
+        if share and rng.random() < share:
+            cut = disjoint(target.clip, len(units), config.preprocess, rng)
+        if cut is None:
+            reference, _ = self.targets.reference(target.clip, rng)
+            features = self.store.features(reference.clip_id)
+        else:
+            units, features = units[cut[0]], self.store.features(target.clip.clip_id)[cut[1]]
+        events = event_text(target.clip, config.kinds) if config.events else None
+        if events is not None and rng.random() < config.event_dropout:
+            events = None
         return {
-            "text": self.model.text.ids(target.task, target.label),
-            "features": _float(self.store.features(reference.clip_id)),
-            "units": _units(self.store, target.clip, self.model.config.codebook),
+            "text": self.model.text.ids(target.task, target.label, events),
+            "features": _float(features),
+            "units": units,
         }
 
 
@@ -221,7 +271,9 @@ class MelPairs:
         mel = _float(self.mels(target.clip, target.corpus))
         if self.crop is not None and len(units) > self.crop:
             first = int(rng.integers(len(units) - self.crop + 1))
-            ratio = COLUMN * self.model.config.codec.frame_rate / RATE  # frames of a column, may be no integer
+            ratio = (
+                COLUMN * self.model.config.codec.frame_rate / RATE
+            )  # frames of a column, may be no integer
             units = units[first : first + self.crop]
             mel = mel[round(ratio * first) : round(ratio * (first + self.crop))]
         heard = self.mels(reference, corpus)

@@ -21,6 +21,7 @@ class Request:
         reference_id: the reference's clip id, or its file name.
         subject_id: the reference's subject; the synthetic clip counts as that subject's.
         seconds: exact duration.
+        events: what should be heard, and how often in 10 s, e.g. "12 crackle, 2 wheeze"; none: left open.
     """
 
     task: str
@@ -29,6 +30,7 @@ class Request:
     reference_id: str
     subject_id: str
     seconds: float = 4.0
+    events: str | None = None
 
     def wave(self) -> np.ndarray:
         """The reference's samples, 16 kHz mono.

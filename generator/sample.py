@@ -122,9 +122,13 @@ class Generator:
         """Refuse what cannot be made.
 
         Raises:
-            DataError: unknown task or label, or a duration outside the trained range.
+            DataError: unknown task, label or events, or a duration outside the trained range.
         """
         self.trained.check(request.task, request.label, request.seconds)
+        if self.mllm is not None:
+            self.mllm.text.ids(request.task, request.label, request.events)
+        elif request.events is not None:
+            raise DataError("events need a Resp-MLLM, and there is none", cure="ask without events")
         longest = self.trained.columns
         if grid_shape(request.seconds)[0] > longest:
             raise DataError(
@@ -139,7 +143,8 @@ class Generator:
             ConfigError: the Resp-MLLM was not trained for the guidance; nothing is made then.
             AudioError: a reference cannot be used.
         """
-        self.mllm.config.check_guidance(self.config.label_guidance, self.config.style_guidance)
+        if self.mllm is not None:
+            self.mllm.config.check_guidance(self.config.label_guidance, self.config.style_guidance)
         for request in requests:
             self.check(request)
         made: list[Generated] = []
@@ -218,6 +223,8 @@ class Generator:
             pad_sequence(uniforms, batch_first=True),
             temperature=self.config.temperature,
             top_p=self.config.top_p,
+            label_guidance=self.config.label_guidance,
+            style_guidance=self.config.style_guidance,
         )
 
     def _prefix(self, sound: Sequence[np.ndarray], noise: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 class StyleTokens(nn.Module):
-    """K style tokens by attention pooling over the feature grid (the paper pools adaptively instead).
+    """K style tokens by attention pooling over the feature grid.
 
     Learned queries attend to every place of the grid; padded columns are masked out, so that the
     tokens of a clip do not depend on its batch.
@@ -52,3 +52,35 @@ class StyleTokens(nn.Module):
             queries, self.key(flat), self.value(flat), attn_mask=mask
         )
         return self.out(pooled)
+
+
+class AverageStyle(nn.Module):
+    """The paper's K style tokens: adaptive average pooling of the places to K, then Linear-GELU-Linear.
+
+    The places of the grid are taken in time-major order; token k is the mean of the places from
+    ``floor(k N / K)`` to ``ceil((k + 1) N / K)`` of the N real ones, so that padding has no part in it.
+
+    Args:
+        feature_dim: D of the encoder's features.
+        dim: width of the tokens.
+        tokens: K.
+    """
+
+    def __init__(self, feature_dim: int, dim: int, tokens: int):
+        super().__init__()
+        self.tokens = tokens
+        last = nn.Linear(dim, dim)
+        nn.init.normal_(last.weight, std=0.02)  # as small as the embeddings that stand beside the tokens
+        self.out = nn.Sequential(nn.Linear(feature_dim, dim), nn.GELU(), last)
+
+    def forward(self, features: Tensor, columns: Tensor) -> Tensor:
+        """Pool; as :meth:`StyleTokens.forward`."""
+        _, size, rows, _ = features.shape
+        places = (columns * rows)[:, None]  # (B, 1)
+        token = torch.arange(self.tokens, device=columns.device)
+        first, end = token * places // self.tokens, -(-(token + 1) * places // self.tokens)
+        place = torch.arange(size * rows, device=columns.device)
+        inside = (place >= first[..., None]) & (place < end[..., None])  # (B, K, N)
+        # What stands on padding must not count, not even as 0 * infinity.
+        flat = features.flatten(1, 2).masked_fill((place >= places)[..., None], 0.0)
+        return self.out(inside.to(flat) @ flat / (end - first)[..., None])

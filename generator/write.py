@@ -33,12 +33,14 @@ def provenance(
     """
     request = clip.request
     heard = np.ascontiguousarray(request.wave(), dtype="<f4")
+    asked = {} if request.events is None else {"events": request.events}  # a wish not made changes no name
     return {
         "synthetic": True,
         "note": COMMENT,
         "backend": backend,
         "task": request.task,
         "label": request.label,
+        **asked,
         "reference": request.reference_id,
         "reference_sha256": hashlib.sha256(heard.tobytes()).hexdigest(),
         "reference_subject": request.subject_id,

@@ -7,7 +7,8 @@ import torch
 from generator_fixtures import CODEBOOK, DIM, LABELS, ROWS
 
 from generator.config import MLLMConfig
-from generator.mllm import RespMLLM, nucleus
+from generator.decode import nucleus
+from generator.mllm import RespMLLM
 from generator.prompt import PromptText
 from training.errors import DataError
 
