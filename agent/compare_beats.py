@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from agent.config_pretrain import HeardConfig
-from agent.pretrain import encoder_corpora, run_stage, window_corpora
+from agent.heard import encoder_corpora, window_corpora
+from agent.pretrain import run_stage
 from beats.compare import DISTIL, RECIPES, Heard, RecipeConfig, RecipeRow, compare_recipe
 from beats.frames import FrameClips
 from beats.probe import FEATURES, LOG_MEL

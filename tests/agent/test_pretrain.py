@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.config_pretrain import HeardConfig, PretrainConfig
-from agent.pretrain import pretrain, publish, real_corpora, run_stage, with_held_out
+from agent.heard import real_corpora, with_held_out
+from agent.pretrain import pretrain, publish, run_stage
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from training.config import load_config
