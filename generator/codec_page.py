@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from generator.codec_eval import CodecReport
+from generator.codec_eval import CodecReport, log_mel
 from resp229k.audio import RATE
 
 HEADER = (
@@ -54,23 +52,20 @@ def markdown(report: CodecReport) -> str:
 
 
 def plot(report: CodecReport, path: Path) -> None:
-    """Spectrograms of the first recordings, a row for each codec, in dB below each column's loudest."""
-    import librosa
+    """Log-mel of the first recordings as codecs are compared by, a row for each codec, 60 dB deep."""
     from matplotlib.figure import Figure
 
     names, columns = [row.name for row in report.rows], len(report.examples)
     figure = Figure(figsize=(4.2 * columns, 2.0 * len(names) + 0.6), layout="constrained")
     axes = figure.subplots(len(names), columns, squeeze=False, sharex="col", sharey=True)
     for column, example in enumerate(report.examples):
-        images = {name: np.abs(librosa.stft(example[name], n_fft=512, hop_length=64)) for name in names}
-        loudest = images["none"].max()
         for axis, name in zip(axes[:, column], names, strict=True):
-            decibels = 20 * np.log10(np.maximum(images[name] / loudest, 1e-4))
-            extent = (0.0, example[name].size / RATE, 0.0, RATE / 2000)
-            axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=-80, vmax=0)
+            decibels = log_mel(example[name]).T
+            extent = (0.0, example[name].size / RATE, 0.0, float(len(decibels)))
+            axis.imshow(decibels, origin="lower", aspect="auto", extent=extent)
             axis.set_title("recording" if name == "none" else name, fontsize="small")
         axes[-1, column].set_xlabel("s")
     for axis in axes[:, 0]:
-        axis.set_ylabel("kHz")
+        axis.set_ylabel("mel bin")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
