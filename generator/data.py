@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Targets:
                 cure="give corpora with such clips in the splits for training and in the one for validation",
             )
         self.pools: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
+        self.places = {clip.clip_id: index for index, (clip, _) in enumerate(self.clips)}
         for index, (clip, _) in enumerate(self.clips):
             for key in self._keys(clip):
                 self.pools[key].append(index)
@@ -99,10 +101,14 @@ class Targets:
         keys = self._keys(target)
         if rng.random() >= self.draw.same_subject:
             keys = [*keys[1:], keys[0]]
+        own = self.places.get(target.clip_id, -1)
         for key in keys:
-            pool = [i for i in self.pools[key] if self.clips[i][0].clip_id != target.clip_id]
-            if pool:
-                return self.clips[pool[int(rng.integers(len(pool)))]]
+            pool = self.pools[key]  # ascending, so that the target is skipped without reading all of it
+            place = bisect_left(pool, own)
+            held = place < len(pool) and pool[place] == own
+            if len(pool) > held:
+                drawn = int(rng.integers(len(pool) - held))
+                return self.clips[pool[drawn + (held and drawn >= place)]]
         raise DataError(f"no clip but {target.clip_id} itself could lend its style")
 
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -159,6 +165,7 @@ class Mels:
     def __init__(self, codec: Codec, preprocess: Preprocess):
         self.codec, self.preprocess = codec, preprocess
         self.kept: dict[str, np.ndarray] = {}
+        self.spectra: dict[str, np.ndarray] = {}
 
     def __call__(self, clip: Clip, corpus: Corpus) -> np.ndarray:
         """Normalised frames ``(L, M)``."""
@@ -166,6 +173,12 @@ class Mels:
             wave = prepare(corpus.audio(clip), self.preprocess)
             self.kept[clip.clip_id] = self.codec.encode(wave).astype(np.float16)
         return self.kept[clip.clip_id]
+
+    def spectrum(self, clip: Clip, corpus: Corpus) -> np.ndarray:
+        """:func:`spectrum_of` the clip, computed once: every clip is the reference of many."""
+        if clip.clip_id not in self.spectra:
+            self.spectra[clip.clip_id] = spectrum_of(self(clip, corpus))
+        return self.spectra[clip.clip_id]
 
 
 def spectrum_of(mel: np.ndarray) -> np.ndarray:
@@ -268,23 +281,21 @@ class MelPairs:
         rng = _generator()
         reference, corpus = self.targets.reference(target.clip, rng)
         units = _units(self.store, target.clip, self.model.config.codebook)
-        mel = _float(self.mels(target.clip, target.corpus))
+        mel = self.mels(target.clip, target.corpus)
         if self.crop is not None and len(units) > self.crop:
             first = int(rng.integers(len(units) - self.crop + 1))
-            ratio = (
-                COLUMN * self.model.config.codec.frame_rate / RATE
-            )  # frames of a column, may be no integer
+            ratio = COLUMN * self.model.config.codec.frame_rate / RATE  # frames of a column
             units = units[first : first + self.crop]
             mel = mel[round(ratio * first) : round(ratio * (first + self.crop))]
-        heard = self.mels(reference, corpus)
         sample = {
             "label": torch.tensor(self.model.label_index(target.task, target.label)),
             "features": _float(self.store.features(reference.clip_id)),
-            "spectrum": torch.from_numpy(spectrum_of(heard)),
+            "spectrum": torch.from_numpy(self.mels.spectrum(reference, corpus)),
             "units": units,
-            "mel": mel,
+            "mel": _float(mel),
         }
         if self.model.config.prefix:
+            heard = self.mels(reference, corpus)
             length = int(rng.integers(prefix_length(self.model.config.prefix, len(mel), len(heard)) + 1))
             start = int(rng.integers(len(heard) - length + 1))
             sample["prefix"] = _float(heard[start : start + length])

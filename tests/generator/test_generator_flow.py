@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from generator.config import FlowConfig
 from generator.decoder import FlowDecoder
+from training.config import PACKAGE_DATA
 from training.errors import DataError
 
 
@@ -66,11 +68,22 @@ def test_loss_ignores_padded_frames(flow_config: FlowConfig) -> None:
     assert torch.equal(model(**values).error, first)
 
 
-def test_every_parameter_gets_a_gradient(flow_config: FlowConfig) -> None:
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"predict": "x", "content": "none"},
+        {"predict": "velocity", "prefix": 0.3, "times": "logit_normal"},
+    ],
+)
+def test_every_parameter_gets_a_gradient(flow_config: FlowConfig, chosen: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = FlowDecoder(flow_config.model_copy(update={"unguided": 0.5})).train()
+    config = FlowConfig.model_validate(flow_config.model_dump() | {"unguided": 0.5} | chosen)
+    model = FlowDecoder(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    values = inputs(model, [40] * 8)
+    values = inputs(model, [24] * 8)
+    if config.prefix:
+        values |= {"prefix": torch.randn(8, 6, 80), "prefix_frames": torch.arange(8) % 7}
     for _ in range(3):  # zero-initialised gates open one after the other
         optimizer.zero_grad()
         model(**values).loss.backward()
@@ -96,6 +109,86 @@ def test_guidance_is_dropped_in_training_only_and_keeps_the_timbre(flow_config: 
     assert torch.allclose(difference, model.label(values["label"]) - model.free_label, atol=1e-5)
 
 
+def test_guidance_of_one_is_the_conditional_field_and_of_none_the_free_one(flow_config: FlowConfig) -> None:
+    model = awake(flow_config).eval()
+    values = inputs(model, [16, 24])
+    c = model.condition(*(values[k] for k in list(values) if k != "mel"), 24)
+    x, t = torch.randn(2, 24, 80), torch.tensor(0.4)
+    given = model.flow.velocity(x, t.expand(2), c.content, c.vector, c.mask)
+    free = model.flow.velocity(x, t.expand(2), c.free_content, c.free_vector, c.mask)
+    assert torch.equal(model.flow._field(c, 1.0)(t, x), given)
+    assert torch.allclose(model.flow._field(c, 1.0001)(t, x), given, atol=1e-2)
+    assert torch.allclose(model.flow._field(c, 0.0)(t, x), free, atol=1e-4)
+    assert torch.allclose(model.flow._field(c, 3.0)(t, x), 3 * given - 2 * free, atol=1e-3)
+    assert not torch.isclose(given, free, atol=1e-2).all()
+
+
+def test_another_style_moves_the_timbre_and_keeps_label_and_content(flow_config: FlowConfig) -> None:
+    model = awake(flow_config).eval()
+    values = inputs(model, [24, 24])
+    keys = [k for k in values if k != "mel"]
+    c = model.condition(*(values[k] for k in keys), 24)
+    other = values | {"features": values["features"].flip(0), "spectrum": values["spectrum"].flip(0)}
+    swapped = model.condition(*(other[k] for k in keys), 24)
+    assert torch.equal(swapped.content, c.content)
+    assert not torch.isclose(swapped.vector, c.vector).all()
+    label = model.label(values["label"]) - model.free_label
+    for one in (c, swapped):
+        assert torch.allclose(one.vector - one.free_vector, label, atol=1e-5)
+    relabelled = model.condition(*((values | {"label": values["label"] + 1})[k] for k in keys), 24)
+    assert torch.equal(relabelled.free_vector, c.free_vector)
+    assert not torch.isclose(relabelled.vector, c.vector).all()
+
+
+def test_without_units_only_label_and_style_matter(flow_config: FlowConfig) -> None:
+    chosen = FlowConfig.model_validate(flow_config.model_dump() | {"content": "none"})
+    model = awake(chosen).eval()
+    assert not [name for name, _ in model.named_parameters() if name.startswith(("unit.", "rows."))]
+    values = inputs(model, [16, 24])
+    style = (values["features"], values["feature_columns"], values["spectrum"])
+    noise = [torch.randn(n, 80) for n in (16, 24)]
+    out = model.sample(None, None, values["label"], *style, noise, steps=2)
+    again = model.sample(values["units"], values["columns"], values["label"], *style, noise, steps=2)
+    other = model.sample(None, None, values["label"] + 1, *style, noise, steps=2)
+    for a, b, c in zip(out, again, other, strict=True):
+        assert torch.equal(a, b)
+        assert not torch.isclose(a, c).all()
+    with pytest.raises(DataError, match="trained on units"):
+        awake(flow_config).sample(None, None, values["label"], *style, noise)
+
+
+def test_given_frames_help_bear_no_loss_and_leave_the_length(flow_config: FlowConfig) -> None:
+    chosen = FlowConfig.model_validate(flow_config.model_dump() | {"prefix": 0.5})
+    model = awake(chosen).eval()
+    values = inputs(model, [16, 24])
+    given = {"prefix": torch.randn(2, 9, 80), "prefix_frames": torch.tensor([9, 4])}
+    torch.manual_seed(1)
+    first = model(**values, **given).error
+    given["prefix"][1, 4:] = float("nan")  # padding
+    torch.manual_seed(1)
+    assert torch.equal(model(**values, **given).error, first)
+    noise = [torch.randn(n, 80) for n in (16, 24)]
+    known = [values[k] for k in ("units", "columns", "label", "features", "feature_columns", "spectrum")]
+    out = model.sample(*known, noise, steps=2, **given)
+    assert [x.shape for x in out] == [n.shape for n in noise]
+    given["prefix"][0] += 1.0
+    moved = model.sample(*known, noise, steps=2, **given)
+    assert torch.isclose(moved[0], out[0]).float().mean() < 0.5
+    assert torch.allclose(moved[1], out[1], atol=1e-4)
+    alone = {"prefix": given["prefix"][1:, :4], "prefix_frames": given["prefix_frames"][1:]}
+    single = model.sample(*(v[1:] for v in known), noise[1:], steps=2, **alone)[0]
+    assert torch.allclose(single, out[1], atol=2e-3, rtol=1e-3)
+
+
+def test_a_decoder_of_defaults_has_the_parameters_it_always_had(flow_config: FlowConfig) -> None:
+    old = flow_config.model_dump(exclude={"predict", "times", "content", "prefix"})
+    names = {name for name, _ in FlowDecoder(FlowConfig.model_validate(old)).named_parameters()}
+    assert {"unit.weight", "rows.weight", "flow.backbone.leave.weight"} <= names and "given" not in names
+    shipped = FlowDecoder.from_pretrained(PACKAGE_DATA / "weights" / "tiny" / "flow")
+    assert shipped.config.predict == "texture"
+    assert shipped.flow.backbone.leave.out_features == 160
+
+
 def test_interpolation_holds_the_ends_and_meets_the_centres(flow_config: FlowConfig) -> None:
     model = FlowDecoder(flow_config)
     grid = torch.arange(5.0)[None, :, None].expand(2, 5, 3)
@@ -103,6 +196,17 @@ def test_interpolation_holds_the_ends_and_meets_the_centres(flow_config: FlowCon
     assert torch.allclose(out[0, :4, 0], torch.tensor([0.0, 0, 0, 0]))
     assert torch.allclose(out[0, 11:13, 0].mean(), torch.tensor(1.0))
     assert torch.allclose(out[1, 16:, 0], torch.ones(24))
+
+
+def test_interpolation_is_over_time_at_any_frame_rate(flow_config: FlowConfig) -> None:
+    seconds = torch.arange(6.0) * 0.16 + 0.08  # centres of the columns
+    for rate, hop in ((75.0, 320), (16_000 / 186, 186)):
+        codec = {"kind": "encodec", "hop": 320, "dim": 128} if rate == 75 else {"hop": hop}
+        model = FlowDecoder(FlowConfig.model_validate(flow_config.model_dump() | {"codec": codec}))
+        frames = round(0.96 * rate)
+        out = model.interpolate(seconds[None, :, None], torch.tensor([6]), frames)[0, :, 0]
+        middle = (torch.arange(frames) + 0.5) / rate
+        assert torch.allclose(out, middle.clamp(0.08, 0.88), atol=1e-4)
 
 
 def test_overfits_one_batch(flow_config: FlowConfig) -> None:
