@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.pytorch_utils import Conv1D
 
 from generator.config import Lora, MLLMConfig
 from training.errors import CheckpointError, ConfigError
@@ -172,8 +173,7 @@ def adapt(lm: PreTrainedModel, lora: Lora) -> None:
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
         target_modules="all-linear" if lora.targets is None else list(lora.targets),
-        # Without it the library looks for a model card of the base on the network when it saves.
-        task_type=None,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in lm.modules()),
     )
     try:
         inject_adapter_in_model(config, lm)

@@ -4,36 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from generator_fixtures import CODEBOOK, DIM, LABELS, ROWS
+from generator_fixtures import CODEBOOK, LABELS, ROWS
+from mllm_batches import batch, prompt, single
 
 from generator.config import MLLMConfig
 from generator.decode import nucleus
 from generator.mllm import RespMLLM
 from generator.prompt import PromptText
 from training.errors import DataError
-
-
-def batch(model: RespMLLM, columns: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    size, longest = len(columns), max(columns)
-    texts = [model.text.ids(*pair) for pair in model.config.pairs]
-    units = torch.randint(CODEBOOK, (size, longest, ROWS), generator=g)
-    features = torch.randn(size, longest + 1, ROWS, DIM, generator=g)
-    return {
-        "text": torch.stack([texts[i % len(texts)] for i in range(size)]),
-        "features": features,
-        "feature_columns": torch.tensor(columns) + 1,
-        "units": units,
-        "columns": torch.tensor(columns),
-    }
-
-
-def single(values: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
-    """Clip i alone, unpadded."""
-    alone = {name: value[i : i + 1] for name, value in values.items()}
-    alone["features"] = alone["features"][:, : int(alone["feature_columns"])]
-    alone["units"] = alone["units"][:, : int(alone["columns"])]
-    return alone
 
 
 def test_a_clip_has_the_same_loss_alone_and_padded_in_a_batch(mllm_config: MLLMConfig) -> None:
@@ -78,18 +56,15 @@ def test_sampling_follows_the_uniforms_and_nothing_else(mllm_config: MLLMConfig)
     torch.manual_seed(0)
     model = RespMLLM(mllm_config).eval()
     values = batch(model, [4, 5, 3])
-    prompt = {k: values[k] for k in ("text", "features", "feature_columns")}
     uniforms = torch.rand(3, 5 * ROWS)
-    together = model.sample(**prompt, uniforms=uniforms, top_p=0.9)
+    together = model.sample(**prompt(values), uniforms=uniforms, top_p=0.9)
     assert together.shape == (3, 5, ROWS)
     assert int(together.max()) < CODEBOOK
     for i in range(3):
         alone = single(values, i)
-        drawn = model.sample(
-            **{k: alone[k] for k in prompt}, uniforms=uniforms[i : i + 1, : 2 * ROWS], top_p=0.9
-        )
+        drawn = model.sample(**prompt(alone), uniforms=uniforms[i : i + 1, : 2 * ROWS], top_p=0.9)
         assert torch.equal(drawn[0], together[i, :2])
-    other = model.sample(**prompt, uniforms=torch.rand(3, 5 * ROWS), top_p=0.9)
+    other = model.sample(**prompt(values), uniforms=torch.rand(3, 5 * ROWS), top_p=0.9)
     assert not torch.equal(other, together)
 
 
@@ -97,10 +72,9 @@ def test_cached_sampling_agrees_with_the_full_forward(mllm_config: MLLMConfig) -
     torch.manual_seed(0)
     model = RespMLLM(mllm_config).eval()
     values = batch(model, [5, 5])
-    prompt = {k: values[k] for k in ("text", "features", "feature_columns")}
     # The nucleus of one class is greedy decoding, which the uncached forward must reproduce.
-    drawn = model.sample(**prompt, uniforms=torch.rand(2, 5 * ROWS), top_p=1e-6)
-    logits = model.logits(**prompt, units=drawn, columns=torch.tensor([5, 5]))
+    drawn = model.sample(**prompt(values), uniforms=torch.rand(2, 5 * ROWS), top_p=1e-6)
+    logits = model.logits(**prompt(values), units=drawn, columns=torch.tensor([5, 5]))
     assert torch.equal(logits[:, :-1, :CODEBOOK].argmax(-1), drawn.flatten(1))
 
 
