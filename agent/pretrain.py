@@ -35,7 +35,8 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
 
     Args:
         config: sizes, steps, seed.
-        out: gets ``beats/{encoder,tokenizer} judge-<task>/ mllm/ flow/``, the config and a model card.
+        out: gets ``beats/{encoder,tokenizer} judge-<task>/ mllm/ flow/``, the config and a model card;
+            no ``mllm/`` for a flow decoder that reads no units.
         work: keeps corpora, features and every finished stage.
 
     Raises:
@@ -55,6 +56,8 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         ("mllm", train_mllm, {"flow", "flow_fit", "codec"}),
         ("flow", train_flow, {"mllm", "mllm_fit"}),
     ):
+        if name == "mllm" and settings.flow.content == "none":
+            continue  # nobody would read what it writes
         own = settings.model_dump(mode="json", exclude=others)
         make = partial(train, ready.taught, ready.store, settings)
         folders[name] = _stage(work / name, own, ready.taught, make, ready.base)
