@@ -173,7 +173,7 @@ class Drawer:
             )
             write_json(folder / INDEX, [file.name for file in files])
 
-        folder = run_stage(self.work / f"{name.replace(' ', '-')}-{seed}-{key[:8]}", key, write)
+        folder = run_stage(self.work / f"{name.replace(' ', '-')}-{key[:8]}", key, write)
         return [load_audio(folder / file) for file in read_json(folder / INDEX)]
 
     def _request(self, ask: Ask) -> Request:
