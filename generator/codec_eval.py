@@ -39,7 +39,7 @@ class CodecRow:
         fad: Fréchet distance of the encoder's features of all clips before and after.
         crackles: their timing, over all waves.
         by_kind: the same for each kind, alone and over noise.
-        cost: seconds of encoding and decoding for a second of sound.
+        cost: processor seconds of encoding and decoding for a second of sound, the same on a busy machine.
         mean, std: of each value of a frame over all clips, as normalised now; none without frames.
     """
 
@@ -162,13 +162,13 @@ def evaluate_codecs(
 def _reconstruct(
     codec: Codec | None, waves: Sequence[np.ndarray], seed: int, name: str
 ) -> tuple[list[np.ndarray], float]:
-    """Waves through a codec, and seconds for a second of sound."""
+    """Waves through a codec, and processor seconds for a second of sound."""
     through(codec, waves[0], seed)  # libraries compile and load at their first use
     made, seconds = [], 0.0
     for index, wave in enumerate(track(waves, f"codec {name}")):
-        began = time.perf_counter()
+        began = time.process_time()
         made.append(through(codec, wave, derive(seed, "codec", index)))
-        seconds += time.perf_counter() - began
+        seconds += time.process_time() - began
     return made, seconds / (sum(wave.size for wave in waves) / RATE)
 
 

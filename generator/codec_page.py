@@ -8,7 +8,7 @@ from generator.codec_eval import CodecReport, log_mel
 from resp229k.audio import RATE
 
 HEADER = (
-    "codec", "log-mel dB", "FAD", "crackle ms", "95 %", "found", "extra", "s per s",
+    "codec", "log-mel dB", "FAD", "crackle ms", "95 %", "found", "extra", "CPU s per s",
 )  # fmt: skip
 
 

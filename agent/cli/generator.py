@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.diagnose import recordings
-from agent.cli.options import Markdown, Seed, check_folder, out, print_rows
+from agent.cli.options import Markdown, Override, Seed, check_folder, out, print_rows
 from training.errors import AudioError, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def codec_eval(
 
     The row `none` is no codec: its figures are the floor. Log-mel is compared in the filterbank of BEATs,
     which no codec uses. Crackles are rendered at known times, alone and over noise, and looked for in the
-    envelope of what comes back. `s per s` is the time of encoding and decoding a second of sound.
+    envelope of what comes back. `CPU s per s` is the processor time of encoding and decoding a second of sound.
 
     **Examples**
 
@@ -79,6 +79,52 @@ def codec_eval(
         out.print(line, soft_wrap=True, markup=False, highlight=False)
     if out_folder is not None:
         _write(report, out_folder)
+
+
+@app.command()
+def compare(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for tables, figures and plot.")],
+    config: Annotated[
+        str, typer.Option(help="A preset or YAML file that names the designs.")
+    ] = "generator-designs",
+    design: Annotated[
+        list[str] | None, typer.Option(help="One design, repeatable; all of the config by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings per design.")] = 3,
+    clips: Annotated[int, typer.Option(min=4, help="Clips per class that are made and measured.")] = 32,
+    work: Annotated[
+        Path, typer.Option(help="Keeps clips, features and finished designs, which are not repeated.")
+    ] = Path("cache/designs"),
+    override: Override = None,
+    markdown: Markdown = False,
+) -> None:
+    """Train designs of the generator on the same clips, measure each as evaluate-generator does, print tables.
+
+    A design is a name with settings of `train pretrain` (`generator.…`) and of how clips are drawn. Encoder,
+    units and judges are those of the config's `weights`; `-o` changes what the designs are trained on. The
+    steps of the shipped designs are set so that each takes about the same processor time, which is told.
+
+    **Examples**
+
+        RESP_DATA=~/data resp-agent generator compare --out runs/designs
+
+        resp-agent generator compare --design shipped --design "label only" --seeds 1 -o root=null --out runs/try
+    """
+    from agent.config_designs import DesignsConfig
+    from training.config import load_config
+
+    settings = load_config(DesignsConfig, config)
+    check_folder(out_folder)
+    from agent.designs import compare_designs
+    from agent.designs_report import compute_table, table, write
+
+    found = compare_designs(settings, design or list(settings.designs), seeds, clips, override or [], work)
+    write(found, settings, clips, out_folder)
+    print_rows(compute_table(found), markdown)
+    for what in found[0].results:
+        out.print(f"\n{what}", markup=False, highlight=False)
+        print_rows(table(found, what), markdown)
+    out.print(f"written to {out_folder}", soft_wrap=True, highlight=False)
 
 
 def codec_config(text: str) -> CodecConfig:
