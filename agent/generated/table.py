@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.config import GateSettings
 from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
 
 Rows = list[list[str]]
@@ -77,6 +78,7 @@ class Bar:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
+LINE = 0.9  # R² below which FAD∞ is not to be trusted
 LEARNED = "below it, prototypes of the loop made the diagnoser worse"
 BARS = (
     Bar("recall_ratio", 0.75, None, LEARNED, "simulated"),
@@ -211,10 +213,27 @@ def words(results: dict[str, Any]) -> list[str]:
         if p["train_clips"]
         else "The weights do not tell what they were trained on: copies were not searched for.",
     ]
-    floor = 1.2 / len(p["classes"])
+    return found + doubts(results)
+
+
+def doubts(results: dict[str, Any]) -> list[str]:
+    """What speaks against trusting a figure of the generator, one sentence each."""
+    p, figures = results["protocol"], results["rows"][GENERATOR]["figures"]
+    found = []
+    floor = GateSettings().judge_over_chance / len(p["classes"])
     if p["judge_recall_real"] < floor:
         found.append(
             f"The judge cannot tell: its recall on real clips is {p['judge_recall_real']:.2f}, below {floor:.2f}."
+        )
+    for name, what in (("style", "BEATs features"), ("timbre", "Timbre vectors")):
+        if figures[f"{name}_position"]["mean"] is None:
+            found.append(
+                f"{what} hardly tell one {p['styles']} from another (AUROC "
+                f"{figures[f'{name}_auroc']['mean']:.2f}): no style is measured by them."
+            )
+    if figures["fad_r2"]["mean"] < LINE:
+        found.append(
+            f"FAD does not fall on a line over 1 / n (R² {figures['fad_r2']['mean']:.2f}): do not trust FAD∞."
         )
     return found
 
