@@ -98,6 +98,18 @@ class Generator:
         """What the networks were trained on."""
         return self.flow.config if self.mllm is None else self.mllm.config
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are; draws are made on the CPU, so that seeds mean the same everywhere."""
+        return next(self.flow.parameters()).device
+
+    def to(self, device: str) -> Generator:
+        """Move the networks, and return this generator."""
+        for network in (self.encoder, self.mllm, self.flow):
+            if network is not None:
+                network.to(device)
+        return self
+
     def labels(self, task: str) -> tuple[str, ...]:
         """Labels of a task that the weights were trained on, none if the task was not."""
         return self.trained.labels.get(task, ())
@@ -160,10 +172,9 @@ class Generator:
         c = self.config
         waves = [prepare(request.wave(), self.trained.preprocess) for request in requests]
         levels = [style_level(wave, request) for wave, request in zip(waves, requests, strict=True)]
-        lengths = torch.tensor([wave.size for wave in waves])
-        features, heard = self.encoder.encode(
-            pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True), lengths
-        )
+        lengths = torch.tensor([wave.size for wave in waves], device=self.device)
+        padded = pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
+        features, heard = self.encoder.encode(padded.to(self.device), lengths)
         features = features.half().float()  # as training read them from the cache
         sound = [self.codec.encode(wave) for wave in waves]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -177,11 +188,11 @@ class Generator:
         ]
         frames = self.flow.sample(
             units,
-            torch.tensor(columns),
-            torch.tensor([self.flow.label_index(request.task, request.label) for request in requests]),
+            torch.tensor(columns, device=self.device),
+            torch.tensor([self.flow.label_index(r.task, r.label) for r in requests], device=self.device),
             features,
             heard,
-            torch.from_numpy(np.stack([spectrum_of(frames) for frames in sound])),
+            torch.from_numpy(np.stack([spectrum_of(frames) for frames in sound])).to(self.device),
             noise,
             **self._prefix(sound, noise),
             steps=c.steps,
@@ -193,8 +204,10 @@ class Generator:
         )
         return [
             Generated(
-                at_level(self.codec.decode(frames[i].numpy(), samples=samples[i], seed=seeds[i]), levels[i]),
-                None if units is None else units[i, : columns[i]].numpy(),
+                at_level(
+                    self.codec.decode(frames[i].cpu().numpy(), samples=samples[i], seed=seeds[i]), levels[i]
+                ),
+                None if units is None else units[i, : columns[i]].cpu().numpy(),
                 requests[i],
                 seeds[i],
             )
@@ -217,10 +230,10 @@ class Generator:
             for n, g in zip(columns, generators, strict=True)
         ]
         return self.mllm.sample(
-            torch.stack([self.mllm.text.ids(r.task, r.label, r.events) for r in requests]),
+            torch.stack([self.mllm.text.ids(r.task, r.label, r.events) for r in requests]).to(self.device),
             features,
             heard,
-            pad_sequence(uniforms, batch_first=True),
+            pad_sequence(uniforms, batch_first=True).to(self.device),
             temperature=self.config.temperature,
             top_p=self.config.top_p,
             label_guidance=self.config.label_guidance,
@@ -237,8 +250,8 @@ class Generator:
             for frames, to_make in zip(sound, noise, strict=True)
         ]
         return {
-            "prefix": pad_sequence(given, batch_first=True),
-            "prefix_frames": torch.tensor([len(frames) for frames in given]),
+            "prefix": pad_sequence(given, batch_first=True).to(self.device),
+            "prefix_frames": torch.tensor([len(frames) for frames in given], device=self.device),
         }
 
 
