@@ -137,7 +137,8 @@ def decoder_figures(
     Returns:
         texture (mean |difference over time|), variance (of all values; of each over time), for real and
         generated frames, their ratios, and the distance of the modulation spectra in dB: too high is noise,
-        too low is blur; L1 between frames, and between their means over time (timbre).
+        too low is blur; L1 between frames, and between their means over time (timbre); deviation of the real
+        frames as the flow sees them, which ``config.residual`` should make about 1.
     """
     with isolated(derive(seed, "figures")):
         chosen = [samples[index] for index in range(len(samples))]
@@ -147,6 +148,7 @@ def decoder_figures(
     made = model.sample(noise=noise, guidance=guidance, **condition)  # type: ignore[arg-type]
     fake = [frames.numpy() for frames in made]
     real = [sample["mel"].numpy() for sample in chosen]
+    seen = [model.residual(sample["mel"][None], sample["spectrum"][None]) for sample in chosen]
     figures = {}
     for name, frames in (("real", real), ("generated", fake)):
         figures[f"texture_{name}"] = texture(frames)
@@ -156,6 +158,7 @@ def decoder_figures(
         **compare_frames(fake, real, model.config.codec.frame_rate),
         "frame_l1": float(np.mean([mel_distance(a, b) for a, b in zip(fake, real, strict=True)])),
         "timbre_l1": spectrum_distance(fake, real),
+        "flow_deviation": float(torch.cat([x.flatten() for x in seen]).square().mean().sqrt()),
     }
 
 
