@@ -106,7 +106,8 @@ class _Gaussian:
         if not np.isfinite(x).all():
             raise DataError("embeddings hold NaN or infinite values", cure="look at the encoder's input")
         mean = x.mean(axis=0)
-        return cls(mean, np.asarray(np.linalg.qr((x - mean) / math.sqrt(len(x) - 1), mode="r")))
+        root: np.ndarray = np.linalg.qr((x - mean) / math.sqrt(len(x) - 1), mode="r")  # type: ignore[assignment]
+        return cls(mean, root)
 
 
 def _distance(a: _Gaussian, b: _Gaussian) -> float:
