@@ -26,6 +26,17 @@ def generate(
             help="BEATs folder or published tokenizer that the weights were trained with, if it is not in them.",
         ),
     ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(help="What is heard and how often in 10 s, e.g. `12 crackle, 2 wheeze`."),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Of the units' draw; lower is nearer to the likeliest. [default: 0.9]"),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Of the flow towards units and label; 1 adds nothing. [default: 2.0]")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Write synthetic clips of a class in the style of a recording, each with its provenance.
@@ -41,10 +52,12 @@ def generate(
     if not style.is_file():
         raise AudioError("no such recording", path=style, cure="give a style recording with --style")
     import beats
-    from generator.config import FlowConfig
+    from generator.config import FlowConfig, SampleConfig
     from resp229k.audio import load_audio
-    from training.config import weights_path
+    from training.config import validate, weights_path
 
+    asked = {"temperature": temperature, "guidance": guidance}
+    sample = validate(SampleConfig, {k: v for k, v in asked.items() if v is not None}, where="generate")
     wave = load_audio(style)
     folder = weights_path(weights)
     FlowConfig.of_weights(folder).check(task, label, seconds)
@@ -52,8 +65,10 @@ def generate(
     from generator.sample import Generator, Request
     from generator.write import write_clips
 
-    generator = Generator.load(folder, beats_path=beats_path)
-    request = Request(task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds)
+    generator = Generator.load(folder, sample, beats_path=beats_path)
+    request = Request(
+        task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds, events=events
+    )
     files = write_clips(
         generator.generate([request] * number, seed=seed),
         out_folder,

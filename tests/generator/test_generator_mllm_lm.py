@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from generator_fixtures import CODEBOOK, ROWS
+from generator_fixtures import CODEBOOK, ROWS, FakeStore
 from mllm_batches import batch, prompt
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from generator.config import Lora, MLLMConfig
+from generator.config import GeneratorPretrainConfig, Lora, MLLMConfig
 from generator.decode import LibraryDecoder, Qwen3Decoder, decoder
 from generator.mllm import RespMLLM
+from generator.pretrain import train_mllm
+from resp229k.clip import Event
+from resp229k.corpus import Corpus
 from training.errors import CheckpointError, ConfigError
 from training.model import Provenance
 
@@ -182,3 +185,37 @@ def test_what_is_no_base_is_refused(mllm_config: MLLMConfig, tmp_path: Path) -> 
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="base: cannot be read as a base"):
         RespMLLM(on_base(mllm_config, folder))
+
+
+def test_pretraining_with_everything_asked_for(corpus: Corpus, store: FakeStore, tmp_path: Path) -> None:
+    clips = [
+        clip.model_copy(update={"events": [Event(kind="wheeze", start=0.1, end=0.3)]})
+        for clip in corpus.clips
+    ]
+    size = {
+        "base": str(make_base(tmp_path / "base", places=256)),
+        "lora": {"rank": 2, "dropout": 0.1},
+        "style": "average",
+        "style_tokens": 3,
+        "style_dropout": 0.1,
+        "label_dropout": 0.1,
+        "events": True,
+    }
+    config = GeneratorPretrainConfig.model_validate(
+        {
+            "codebook": CODEBOOK,
+            "preprocess": {"seconds": 1.0},
+            "mllm": size,
+            "mllm_fit": {"steps": 3, "batch_size": 4, "eval_every": 2},
+            "draw": {"disjoint_crop": 0.5, "valid_clips": 4},
+        }
+    )
+    metrics = train_mllm([Corpus(corpus.folder, clips)], store, config, tmp_path / "mllm")
+    assert metrics["steps"] == 3
+    shutil.rmtree(tmp_path / "base")
+    model = RespMLLM.from_pretrained(tmp_path / "mllm")
+    assert model.provenance.notes["lora"]["rank"] == 2
+    wish = torch.stack([model.text.ids("icbhi4", "wheeze", e) for e in (None, "3 wheeze")])
+    given = {**prompt(batch(model, [5, 5])), "text": wish}
+    drawn = model.sample(**given, uniforms=torch.rand(2, 16), label_guidance=2.0, style_guidance=1.5)
+    assert drawn.shape == (2, 2, ROWS)
