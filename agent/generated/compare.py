@@ -142,7 +142,7 @@ class Comparison:
             same=self.same,
             other=self.other,
             train_ids=[clip.clip_id for clip in self.sides.train.clips],
-            usual=None if self.near is None else self.near[1][self._rows_of(two.b)],
+            usual=None if self.near is None else self.near[1],
             seed=seed,
         )
 
@@ -177,6 +177,7 @@ class Comparison:
             "clips": counts,
             "seeds": self.seeds,
             "test_clips": len(sides.test),
+            "heard_clips": len(self.pool_clips),
             "test_subjects": len(sides.test.subjects),
             "train_clips": len(sides.train),
             "styles": self.by,

@@ -40,7 +40,7 @@ class Ground:
         pool: all real test clips that were heard.
         same, other: pairs ``(P, 2)`` of clips of ``pool`` that share their device, and that do not.
         train_ids: clips of the training side.
-        usual: similarity of ``b`` to the training side, to which none of its subjects belong; None
+        usual: similarity of ``pool`` to the training side, to which none of its subjects belong; None
             where there is no training side.
         seed: of the random parts.
     """

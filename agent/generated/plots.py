@@ -77,7 +77,7 @@ def _drawn(draw: Any) -> bytes:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=len(COLOURS))
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})

@@ -180,10 +180,11 @@ def make_sides(
             cure=f"the generator knows {', '.join(known) or 'no class of this task'}; the test clips hold "
             + (", ".join(name for name, count in counts.items() if count) or "none of the task"),
         )
-    learned = Corpus(train.folder, [c for c in train.clips if c.subject_id in taught and task in c.labels])
+    # Of other tasks too: the generator may repeat any of them.
+    learned = Corpus(train.folder, [clip for clip in train.clips if clip.subject_id in taught])
     if tail is None:
         found = learned.counts(task)
-        tail = [name for name in classes if found[name] < RARE * len(learned)]
+        tail = [name for name in classes if found[name] < RARE * sum(found.values())]
     if strange := [name for name in tail if name not in classes]:
         raise DataError(
             f"tail class {strange[0]!r} is not compared", cure=f"compared are: {', '.join(classes)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.config import GateSettings
 from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
+from agent.generated.figures import COPIES
 
 Rows = list[list[str]]
 
@@ -18,8 +19,8 @@ TITLES = {
     "recall_ratio_tail": "judge recall / real, tail",
     "tstr": "trained on it, tested on real: macro-F1",
     "tstr_tail": "trained on it, tested on real: tail F1",
-    "tstr_ratio": "… / trained on real",
-    "tstr_ratio_tail": "… / trained on real, tail",
+    "tstr_ratio": "trained on it / on real",
+    "tstr_ratio_tail": "trained on it / on real, tail",
     "diversity": "diversity within a class / real",
     "memorised": "memorised share",
     "fad": "FAD to real",
@@ -231,6 +232,11 @@ def doubts(results: dict[str, Any]) -> list[str]:
                 f"{what} hardly tell one {p['styles']} from another (AUROC "
                 f"{figures[f'{name}_auroc']['mean']:.2f}): no style is measured by them."
             )
+    if p["train_clips"] and p["heard_clips"] * COPIES < 1:
+        found.append(
+            f"Only {p['heard_clips']} real clips say how near to a training clip others come: the memorised share "
+            "is coarse."
+        )
     if figures["fad_r2"]["mean"] < LINE:
         found.append(
             f"FAD does not fall on a line over 1 / n (R² {figures['fad_r2']['mean']:.2f}): do not trust FAD∞."
