@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from generator.config import CodecConfig, MelConfig
+from generator.codec_config import CodecConfig, MelConfig
 from resp229k.audio import RATE
 from training.errors import AudioError
 

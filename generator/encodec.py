@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from generator.codec import frames_of, level
-from generator.config import EncodecConfig
+from generator.codec_config import EncodecConfig
 from resp229k.audio import RATE, resample
 from training.config import expand
 from training.errors import CheckpointError

@@ -12,20 +12,11 @@ from torch import nn
 
 from generator.codec import make_codec
 from generator.config import FlowConfig, GeneratorPretrainConfig, Grounding, MLLMConfig
-from generator.data import (
-    First,
-    MelPairs,
-    Mels,
-    Store,
-    Targets,
-    UnitPairs,
-    collate,
-    divide,
-    unigram_entropy,
-)
+from generator.data import First, MelPairs, Mels, UnitPairs, collate, unigram_entropy
 from generator.decoder import FlowDecoder
 from generator.metrics import compare_frames, frame_variance, mel_distance, spectrum_distance, texture
 from generator.mllm import RespMLLM
+from generator.targets import Store, Targets, divide
 from resp229k.corpus import Corpus
 from training.files import write_json
 from training.fit import fit
@@ -53,7 +44,9 @@ def train_mllm(
     """
     train, valid = divide(corpora, config.tasks, config.draw)
     with isolated(derive(config.seed, "mllm")):
-        model = RespMLLM(MLLMConfig(**dict(config.mllm), **dict(_grounding(train, store, config))))
+        # A prompt may tell of the events that were heard in training, and of no others.
+        told: dict[str, Any] = {"kinds": train.kinds} if config.mllm.events else {}
+        model = RespMLLM(MLLMConfig(**dict(config.mllm), **dict(_grounding(train, store, config)), **told))
     held_out = First(UnitPairs(valid, store, model), config.draw.valid_clips)
     result = fit(
         model,

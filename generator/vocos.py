@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from beats.official import BROKEN
 from generator.codec import frames_of, level
-from generator.config import VocosConfig
+from generator.codec_config import VocosConfig
 from resp229k.audio import RATE, resample
 from training.config import Strict, expand, validate
 from training.errors import CheckpointError

@@ -16,8 +16,8 @@ from training.errors import AudioError, ConfigError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
+    from generator.codec_config import CodecConfig
     from generator.codec_eval import CodecReport
-    from generator.config import CodecConfig
 
 app = typer.Typer(help="Look at the parts of the generator.", no_args_is_help=True)
 
@@ -133,7 +133,7 @@ def codec_config(text: str) -> CodecConfig:
     Raises:
         ConfigError: there is no such kind, key or value.
     """
-    from generator.config import EncodecConfig, MelConfig, VocosConfig
+    from generator.codec_config import EncodecConfig, MelConfig, VocosConfig
     from training.config import load_config
 
     kinds: dict[str, type[MelConfig | VocosConfig | EncodecConfig]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
-from generator.config import MelConfig
+from generator.codec_config import MelConfig
 from generator.metrics import modulation_spectrum
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from generator.codec import MelCodec, frames_of, level, make_codec
-from generator.config import CodecConfig, EncodecConfig, MelConfig, VocosConfig
+from generator.codec_config import CodecConfig, EncodecConfig, MelConfig, VocosConfig
 from resp229k.audio import RATE
 from training.errors import AudioError
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import EncodecModel
 
 from generator.codec import Codec, make_codec
-from generator.config import EncodecConfig
+from generator.codec_config import EncodecConfig
 from generator.encodec import EncodecCodec, load_encodec
 from resp229k.audio import RATE
 from training.errors import CheckpointError

@@ -9,7 +9,7 @@ import vocos_restated as restated
 from safetensors.torch import save_file
 
 from generator.codec import make_codec
-from generator.config import VocosConfig
+from generator.codec_config import VocosConfig
 from generator.vocos import filters, load_vocos, log_mel
 from resp229k.audio import RATE, resample
 from training.errors import CheckpointError, ConfigError

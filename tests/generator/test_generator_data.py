@@ -10,9 +10,10 @@ from generator_fixtures import CODEBOOK, LABELS, FakeStore
 
 from generator.codec import MelCodec
 from generator.config import DrawConfig, FlowConfig, GeneratorPretrainConfig, MLLMConfig
-from generator.data import MelPairs, Mels, Targets, UnitPairs, collate, divide, unigram_entropy
+from generator.data import MelPairs, Mels, UnitPairs, collate, unigram_entropy
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
+from generator.targets import Targets, divide
 from resp229k.audio import Preprocess
 from resp229k.corpus import Corpus
 from training.errors import ConfigError, DataError

@@ -11,19 +11,12 @@ import torch
 from generator_fixtures import CODEBOOK, FakeStore
 
 import generator.pretrain
-from generator.config import (
-    CodecConfig,
-    DrawConfig,
-    EncodecConfig,
-    FlowConfig,
-    FlowSize,
-    GeneratorPretrainConfig,
-    MelConfig,
-    VocosConfig,
-)
-from generator.data import MelPairs, Mels, Targets, collate, prefix_length, spectrum_of
+from generator.codec_config import CodecConfig, EncodecConfig, MelConfig, VocosConfig
+from generator.config import DrawConfig, FlowConfig, FlowSize, GeneratorPretrainConfig
+from generator.data import MelPairs, Mels, collate, prefix_length, spectrum_of
 from generator.decoder import FlowDecoder
 from generator.pretrain import train_flow
+from generator.targets import Targets
 from resp229k.audio import RATE, Preprocess
 from resp229k.corpus import Corpus
 from training.files import read_json

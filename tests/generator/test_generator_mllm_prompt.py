@@ -10,11 +10,12 @@ from mllm_batches import batch, prompt, single
 from torch.nn import functional
 
 from generator.config import DrawConfig, MLLMConfig, SampleConfig
-from generator.data import Targets, UnitPairs, disjoint
+from generator.data import UnitPairs, disjoint
 from generator.decode import guided
 from generator.mllm import RespMLLM
 from generator.prompt import PromptText, check_events, event_text
 from generator.style import AverageStyle
+from generator.targets import Targets
 from resp229k.audio import RATE, Preprocess, prepare
 from resp229k.clip import Clip, Event
 from resp229k.corpus import Corpus

@@ -206,7 +206,7 @@ def test_frames_of_the_reference_before_a_clip_are_cut_off(
 
 
 def test_units_that_nobody_writes_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="flow/config.json is missing"):
+    with pytest.raises(CheckpointError, match=r"flow/config\.json is missing"):
         FlowConfig.of_weights(tmp_path)
 
 
