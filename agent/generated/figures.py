@@ -12,7 +12,7 @@ import numpy as np
 from agent.gate import Recall, recall
 from agent.generated.hear import Described, Heard
 from diagnoser.baselines.simple import TREES
-from generator.config import MelConfig
+from generator.codec_config import MelConfig
 from generator.events import event_faithfulness
 from generator.fad import fad, frechet
 from generator.likeness import diversity
