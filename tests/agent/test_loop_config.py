@@ -11,7 +11,9 @@ from agent_fakes import FakeRooms, config
 
 from agent.child import run_command
 from agent.config import LoopConfig
+from agent.config_designs import DesignsConfig
 from agent.config_pretrain import PretrainConfig
+from agent.designs import Designs
 from agent.encoder import encoder_name
 from agent.loop import check_weights
 from agent.work import Work
@@ -24,6 +26,7 @@ from training.run import open_run
 LOOPS = ("quickstart", "small-spr2icbhi", "small-icbhi2spr", "ci-gate", "ci-simulator")
 TRAININGS = {
     "diagnoser-small": DiagnoserTrainConfig,
+    "generator-designs": DesignsConfig,
     "masked-base": MaskedStageConfig,
     "tiny": PretrainConfig,
     "tokenizer-base": TokenizerStageConfig,
@@ -39,6 +42,14 @@ def test_presets_are_valid_and_named_after_themselves(name: str) -> None:
 def test_presets_of_trainings_are_valid(name: str) -> None:
     kind: type[Strict] = TRAININGS[name]
     load_config(kind, name)
+
+
+def test_shipped_designs_can_be_trained_and_drawn_from(tmp_path: Path) -> None:
+    config = load_config(DesignsConfig, "generator-designs")
+    designs = Designs(config, 4, [], tmp_path)
+    trained = [designs.settings(name).generator.model_dump_json() for name in config.designs]
+    drawn = [designs.draws(name).model_dump_json() for name in config.designs]
+    assert len(set(zip(trained, drawn, strict=True))) == len(config.designs)  # no two are the same
 
 
 def test_no_preset_is_forgotten_here() -> None:

@@ -236,7 +236,7 @@ GENERATE = {
     "missing.pt": "missing.pt: no such weights →",
     "encoder.pt": "encoder.pt: holds a published encoder, not a tokenizer →",
     "torn": "torn: units for features 7 wide, the encoder's are 32 →",
-    "tokenizer.pt": "tokenizer.pt: gives 32 wide features, the RespMLLM knows 96 →",
+    "tokenizer.pt": "tokenizer.pt: gives 32 wide features, the FlowDecoder knows 96 →",
 }
 
 
