@@ -25,6 +25,8 @@ from beats.encoder import BeatsEncoder
 from resp229k.audio import RATE
 from training.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Sides:

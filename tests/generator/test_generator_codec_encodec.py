@@ -16,6 +16,8 @@ from generator.encodec import EncodecCodec, load_encodec
 from resp229k.audio import RATE
 from training.errors import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"num_filters": 4, "hidden_size": 16, "codebook_size": 8, "upsampling_ratios": [8, 5, 4, 2]}
 
 

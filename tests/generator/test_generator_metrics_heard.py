@@ -21,6 +21,7 @@ def events() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_detectors_on_simulated_clips(events: ModuleType) -> None:
     clips = events.simulated(32, seed=1)
     crackles, tones = events.crackle_figures(clips), events.tone_figures(clips)

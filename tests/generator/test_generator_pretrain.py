@@ -29,6 +29,7 @@ def config() -> GeneratorPretrainConfig:
     )
 
 
+@pytest.mark.slow
 def test_language_model_beats_the_unigram(
     corpus: Corpus, store: FakeStore, config: GeneratorPretrainConfig, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_training_is_deterministic(
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_flow_decoder_learns(
     corpus: Corpus, store: FakeStore, config: GeneratorPretrainConfig, tmp_path: Path
 ) -> None:
