@@ -5,31 +5,25 @@ taken in turn in this very run: a busy machine slows both sides alike. With one 
 time. A naive forward (clip by clip, explicit softmax, its bias looked up in every layer) has to give the
 same features. Where there is a GPU, bf16 at 64 clips follows. ``--tiny`` runs all but the compiler in seconds.
 """
-# ruff: noqa: E402
 
 from __future__ import annotations
 
 import argparse
 import copy
 import importlib.util
-import json
 import math
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-
-# Python looks in the script's own folder first, where this file would be the package's name.
-sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
+from turns import Clock, in_turn, report, synchronised  # first: it makes the packages importable
 
 from beats.config import ROWS, BeatsConfig, beats_config
 from beats.encoder import BeatsEncoder, grid_shape
@@ -38,31 +32,6 @@ from beats.layers import Attention, Layer, offset_buckets
 from resp229k.audio import RATE
 
 SHARE = 0.7  # of the machine's GEMM peak, in the encoder's linear layers
-
-Clock = Callable[[], float]  # s
-
-
-def report(name: str, ratio: float, target: float | None = None) -> None:
-    """Print one figure as a JSON line; without a target it is for orientation."""
-    print(json.dumps({"name": name, "ratio": round(ratio, 3), "target": target}), flush=True)
-
-
-def synchronised() -> float:
-    """Seconds, when the GPU has done what it was given."""
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int, clock: Clock) -> dict[str, float]:
-    """Median seconds of each call; all are called once first, unmeasured."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            if turn:
-                taken[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 # Share of the GEMM peak

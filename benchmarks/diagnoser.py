@@ -6,28 +6,21 @@ window is the library's default of 512. Prints clips and steps per second, and J
 calls taken in turn in this very run: a busy machine slows all sides alike. With one thread the clock is
 processor time. ``auto`` has to give the library's logits. ``--size base`` is Longformer's, ``--smoke`` a test.
 """
-# ruff: noqa: E402
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import resource
-import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-
-# Python looks in the script's own folder first, where this file would be the package's name.
-sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
+from turns import Clock, in_turn, report  # first: it makes the packages importable
 
 from diagnoser.config import Anchors, DiagnoserConfig, DiagnoserSizes
 from diagnoser.model import Diagnoser
@@ -40,25 +33,6 @@ SIZES: dict[str, dict[str, int]] = {
     "base": {"hidden": 768, "layers": 12, "heads": 12, "inner": 3072},
 }
 FIXED, STRIDE = "16 anchors", "stride 4"
-
-Clock = Callable[[], float]  # s
-
-
-def report(name: str, ratio: float, target: float | None = None) -> None:
-    """Print one figure as a JSON line; without a target it is for orientation."""
-    print(json.dumps({"name": name, "ratio": round(ratio, 3), "target": target}), flush=True)
-
-
-def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int, clock: Clock) -> dict[str, float]:
-    """Median seconds of each call; all are called once first, unmeasured."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            if turn:
-                taken[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 def shape(places: int) -> tuple[int, int]:

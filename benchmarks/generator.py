@@ -6,16 +6,11 @@ against the evaluations of the flow's network; seconds of audio per second, and 
 take. Prints JSON lines of ratios. With one thread the clock of the draws is processor time. Where there is a GPU,
 draws and whole clips follow on it. ``--quick`` is a test.
 """
-# ruff: noqa: E402
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, LogitsProcessor, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
-
-# Python looks in the script's own folder first, where this file would be the package's name.
-sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
+from turns import Clock, in_turn, report, synchronised  # first: it makes the packages importable
 
 from generator import lm
 from generator.config import SampleConfig
@@ -41,31 +34,7 @@ MANY = 50_000  # clips of the paper's budget
 NEAR = 1.05  # of the best distance
 METHODS = {"euler": 1, "midpoint": 2}  # evaluations of the network in a step
 
-Clock = Callable[[], float]  # s
 Given = dict[str, Tensor]
-
-
-def report(name: str, ratio: float, target: float | None = None) -> None:
-    """Print one figure as a JSON line; without a target it is for orientation."""
-    print(json.dumps({"name": name, "ratio": round(ratio, 3), "target": target}), flush=True)
-
-
-def synchronised() -> float:
-    """Seconds, when the GPU has done what it was given."""
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def in_turn(calls: Mapping[str, Callable[[], object]], repeats: int, clock: Clock) -> dict[str, float]:
-    """Median seconds of each call; all are called once first, unmeasured."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            if turn:
-                taken[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
 
 
 # Units

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "beats.py"
 
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module; it changes where Python looks."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(SCRIPT.parent), *sys.path])
     spec = importlib.util.spec_from_file_location("beats_benchmark", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
