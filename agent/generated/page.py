@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from agent.generated.table import bars, sections, words
 from beats.judge import log_mel
 from resp229k.audio import COMMENT
 from resp229k.clip import Clip
-from resp229k.simulate.page import sound_uri
+from resp229k.simulate.page import levels_uri, png_uri, sound_uri
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 EXAMPLES = 2  # generated and real clips of each class; the page holds all their sounds
@@ -45,7 +43,7 @@ def render(results: dict[str, Any], shown: Shown, sides: Sides, drawn: dict[str,
         words=words(results),
         bars=bars(results),
         sections=sections(results),
-        plots={name: _uri(png) for name, png in drawn.items()},
+        plots={name: png_uri(png) for name, png in drawn.items()},
         classes=[class_cards(name, shown, sides) for name in sides.classes],
     )
 
@@ -101,23 +99,4 @@ def _sight(wave: np.ndarray, comment: str) -> dict[str, str]:
 
 def picture_uri(wave: np.ndarray) -> str:
     """A ``data:`` URI of a PNG: the log-mel spectrogram that the judge hears, pitch upwards."""
-    from matplotlib.image import imsave  # slow to import, and only needed here
-
-    frames = log_mel(torch.from_numpy(np.ascontiguousarray(wave))[None], BANDS)[0].numpy().T
-    high = float(np.percentile(frames, 99.8))
-    buffer = io.BytesIO()
-    unsigned: dict[str, Any] = {"Software": None}  # it would be an address on the web
-    imsave(
-        buffer,
-        frames[::-1],
-        vmin=high - RANGE,
-        vmax=high,
-        cmap="magma",
-        format="png",
-        metadata=unsigned,
-    )
-    return _uri(buffer.getvalue())
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return levels_uri(log_mel(torch.from_numpy(np.ascontiguousarray(wave))[None], BANDS)[0].numpy().T, RANGE)

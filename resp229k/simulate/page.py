@@ -132,20 +132,21 @@ def sound_uri(wave: np.ndarray, comment: str = COMMENT) -> str:
 
 def picture_uri(wave: np.ndarray) -> str:
     """A ``data:`` URI of a PNG: the spectrogram below :data:`TOP`, time to the right, pitch upwards."""
+    frequencies, _, power = spectrogram(wave, RATE, nperseg=512, noverlap=256)
+    return levels_uri(10 * np.log10(power[frequencies <= TOP] + 1e-12), RANGE_DB)
+
+
+def levels_uri(levels: np.ndarray, span: float) -> str:
+    """A ``data:`` URI of a PNG of levels ``(bins, frames)``, the first bin at the bottom; the loudest ``span`` shows."""
     from matplotlib.image import imsave  # slow to import, and only needed here
 
-    frequencies, _, power = spectrogram(wave, RATE, nperseg=512, noverlap=256)
-    level = 10 * np.log10(power[frequencies <= TOP] + 1e-12)
-    high = float(np.percentile(level, 99.9))
+    high = float(np.percentile(levels, 99.9))
     buffer = io.BytesIO()
     unsigned: dict[str, Any] = {"Software": None}  # it would be an address on the web
-    imsave(
-        buffer,
-        level[::-1],
-        vmin=high - RANGE_DB,
-        vmax=high,
-        cmap="magma",
-        format="png",
-        metadata=unsigned,
-    )
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    imsave(buffer, levels[::-1], vmin=high - span, vmax=high, cmap="magma", format="png", metadata=unsigned)
+    return png_uri(buffer.getvalue())
+
+
+def png_uri(png: bytes) -> str:
+    """A ``data:`` URI of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
