@@ -11,7 +11,7 @@ from diagnoser.config import PAD, DiagnoserConfig, DiagnoserSizes
 from diagnoser.losses import mean_loss
 from diagnoser.model import Diagnoser, DiagnoserOutput
 
-CHANNELS = (24, 48, 96, 96)
+CHANNELS = (16, 32, 64, 96)
 
 
 class Objective(nn.Module):
