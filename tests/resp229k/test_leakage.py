@@ -132,6 +132,7 @@ def test_nothing_to_judge_is_said() -> None:
         audit_corpus(corpus([clip(0)]), ["nonsense"])
 
 
+@pytest.mark.slow
 def test_subjects_never_help_themselves() -> None:
     """A word per subject and a label per subject: known on other clips of them, useless on others."""
     rng = np.random.default_rng(3)
@@ -236,6 +237,7 @@ def test_an_origin_is_scored_against_all() -> None:
     assert np.isfinite(probe.judge(np.array([0]), np.array([1]), np.array([0, 1, 1, 2]), 0)).all()
 
 
+@pytest.mark.slow
 def test_an_origin_that_shifts_a_rare_class_is_not_taken_for_chance() -> None:
     """5 % positive in one device and 35 % in the other: the majority of both is negative."""
     clips = [
