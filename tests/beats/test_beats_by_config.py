@@ -291,7 +291,7 @@ def test_generate_takes_the_published_tokenizer_of_its_training(
     text = " ".join(capsys.readouterr().err.split())
     assert stop.value.code == 2 and "→" in text and "beats" in text
     torch.save(random_file(SMALL | CODES, seed=5), tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match=r"other\.pt: its encoder is not the one that the RespMLLM"):
+    with pytest.raises(CheckpointError, match=r"other\.pt: its encoder is not the one that the FlowDecoder"):
         Generator.load(tmp_path, beats_path=tmp_path / "other.pt")
 
 
