@@ -69,7 +69,7 @@ def test_pretraining_asks_for_what_it_did() -> None:
 
 @pytest.mark.slow
 def test_pretraining_hands_its_classes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from agent import pretrain
+    from agent import heard
 
     asked: dict[tuple[int, int], str] = {}
 
@@ -81,9 +81,9 @@ def test_pretraining_hands_its_classes_on(monkeypatch: pytest.MonkeyPatch, tmp_p
         )  # fmt: skip
         return Corpus(folder, [clip])
 
-    monkeypatch.setattr(pretrain, "simulate_events", record)
+    monkeypatch.setattr(heard, "simulate_events", record)
     config = load_config(PretrainConfig, "tiny", ["root=null"])
-    pretrain.gather(config, tmp_path)
+    heard.gather(config, tmp_path)
     encoder = asked.pop((config.encoder_events, config.seed + 2))
     jobs = event_jobs(config.encoder_events, config.seed + 2, SIMULATED, config.seconds, 12)
     assert encoder == jobs_digest(jobs)  # it hears all classes, generator and judges six
