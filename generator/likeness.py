@@ -12,6 +12,8 @@ from generator.codec import level
 from resp229k.audio import RATE
 from training.errors import DataError
 
+COPIES = 0.005  # share of the real clips of other subjects that may lie as near to a training clip
+
 ROWS = 32  # mel bands of a fingerprint
 STEP = 640  # samples between its frames: 40 ms
 BAND = (60.0, 1200.0)  # Hz: almost every recorder passes it
@@ -183,54 +185,16 @@ def _best(a: _Block, b: _Block, size: int) -> np.ndarray:
     return np.where(allowed, shared / bottom, -1.0).max(axis=0)
 
 
-@dataclass(frozen=True)
-class Memorisation:
-    """Which generated clips lie nearer to a training clip than clips of other people do.
-
-    Attributes:
-        share: of generated clips above the threshold.
-        threshold: similarity that at most ``rate`` of the held-out clips pass.
-        nearest: id of the nearest training clip of each generated clip.
-        similarity: to it.
-        held_out: similarity of each held-out clip to its nearest training clip.
-    """
-
-    share: float
-    threshold: float
-    nearest: list[str]
-    similarity: np.ndarray
-    held_out: np.ndarray
-
-
-def memorisation(
-    made: Sequence[np.ndarray],
-    train: Sequence[np.ndarray],
-    held_out: Sequence[np.ndarray],
-    train_ids: Sequence[str],
-    rate: float = 0.005,
-) -> Memorisation:
-    """Find copies of training clips among generated clips, all given by their fingerprints ``(L, R)``.
+def copy_threshold(usual: np.ndarray) -> float:
+    """Similarity to the nearest training clip above which a clip is a copy.
 
     Args:
-        made: generated clips.
-        train: what the generator was trained on.
-        held_out: real clips of subjects that are not in ``train``; with fewer than 1 / ``rate`` of them the
-            threshold is the highest of their similarities.
-        train_ids: names of the training clips.
-        rate: share of the held-out clips that may pass.
+        usual: that of held-out real clips ``(N,)`` of subjects that are not among the training clips; at most
+            :data:`COPIES` of them pass, none of fewer than 1 / COPIES.
 
     Raises:
-        DataError: one of the sets is empty.
+        DataError: there are none.
     """
-    if not len(held_out) or not len(made):
-        raise DataError("memorisation needs generated clips and real clips of other subjects")
-    _, usual = similarities(held_out, train)
-    threshold = float(np.sort(usual)[-1 - int(rate * len(usual))])
-    rows, found = similarities(made, train)
-    return Memorisation(
-        share=float(np.mean(found > threshold)),
-        threshold=threshold,
-        nearest=[train_ids[row] for row in rows],
-        similarity=found,
-        held_out=usual,
-    )
+    if not len(usual):
+        raise DataError("nothing says how near real clips of other subjects come to the training clips")
+    return float(np.sort(usual)[-1 - int(COPIES * len(usual))])

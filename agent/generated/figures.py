@@ -15,13 +15,12 @@ from diagnoser.baselines.simple import TREES
 from generator.codec_config import MelConfig
 from generator.events import event_faithfulness
 from generator.fad import fad, frechet
-from generator.likeness import diversity
+from generator.likeness import copy_threshold, diversity
 from generator.metrics import compare_frames
 from generator.timbre import style_pairs, style_similarity
 from resp229k.clip import Clip
 
 MEASURES = ("crackle_rate", "wheeze_seconds", "wheeze_hertz")
-COPIES = 0.005  # share of the real clips of other subjects that may lie as near to a training clip
 Near = tuple[np.ndarray, np.ndarray]  # rows of the training side (N,), and similarity to them (N,)
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the clips, for the curve of the distance over n
 
@@ -94,7 +93,7 @@ def measure(made: Described, ground: Ground, near: Near | None = None) -> Measur
     for name, own in one.classes.items():
         found.classes[name]["diversity"] = own.ratio
     if near is not None and ground.usual is not None:
-        limit = np.quantile(ground.usual, 1 - COPIES, method="higher")
+        limit = copy_threshold(ground.usual)
         found.figures["memorised"] = float(np.mean(near[1] > limit))
         found.nearest = [(ground.train_ids[row], float(value)) for row, value in zip(*near, strict=True)]
     distance = fad(made.columns, ground.b.columns, seed=ground.seed)

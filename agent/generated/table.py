@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.config import GateSettings
 from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
-from agent.generated.figures import COPIES
+from generator.likeness import COPIES
 
 Rows = list[list[str]]
 
