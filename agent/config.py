@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from diagnoser.config import Learning
 from generator.config import SampleConfig
@@ -101,6 +103,49 @@ class ThinkerConfig(Strict):
     cross_source: Share = 0.5
 
 
+class LLMSettings(Strict):
+    """The chat endpoint of planner ``llm``: any that speaks OpenAI's protocol.
+
+    ``key_env`` names the environment variable that holds the key; a server of one's own may need none.
+    ``timeout`` and ``max_wait`` are in seconds: of one exchange as a whole, and of the longest pause
+    before a retry, whatever the server asks for. ``replay`` is a run whose replies are used instead.
+    """
+
+    base_url: str | None = None
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    key_env: str = "RESP_LLM_KEY"
+    timeout: float = Field(default=180, gt=0, le=3600)
+    temperature: float = Field(default=0, ge=0, le=2)
+    max_tokens: int = Field(default=8192, ge=1)
+    retries: int = Field(default=3, ge=0, le=10)  # after refused, cut and late exchanges
+    max_wait: float = Field(default=60, gt=0, le=3600)
+    repairs: int = Field(default=3, ge=0, le=3)  # turns in which the model may mend its plan
+    replay: str | None = None
+
+    @field_validator("key_env")
+    @classmethod
+    def _names_a_variable(cls, value: str) -> str:
+        # Keys hold small letters or dashes: what looks like one is refused and never printed.
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", value):
+            raise ValueError(
+                "is the name of an environment variable (capitals, digits, _), never the key itself"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not known or " " in value or not value.isprintable():
+            raise ValueError("is no http(s) address, such as http://127.0.0.1:11434/v1")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must hold no user, key or query; the key goes into the variable of key_env")
+        return value.rstrip("/")
+
+
 class LoopConfig(Strict):
     """One run of the curriculum loop.
 
@@ -123,6 +168,7 @@ class LoopConfig(Strict):
     gate: GateSettings = GateSettings()
     screen: ScreenSettings = ScreenSettings()
     thinker: ThinkerConfig = ThinkerConfig()
+    llm: LLMSettings = LLMSettings()
     tail_share: float = Field(default=0.5, gt=0, le=1)
     threads: int = Field(default=2, ge=1)  # fixed, because sums depend on it
 
