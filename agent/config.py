@@ -146,6 +146,20 @@ class LLMSettings(Strict):
         return value.rstrip("/")
 
 
+class CurriculumSettings(Strict):
+    """How a round builds on the rounds before it.
+
+    ``synthetic_share``: largest share of the training loss that synthetic clips may carry, by round
+    from the first, the last value for all later rounds; null: no bound. ``guard`` rolls back a round whose
+    diagnoser is worse on ``plan`` than the one before, beyond its interval. ``approve`` stops before
+    clips are made, so that the user can edit the plan.
+    """
+
+    synthetic_share: Annotated[list[Share], Field(min_length=1)] | None = None
+    guard: bool = False
+    approve: bool = False
+
+
 class LoopConfig(Strict):
     """One run of the curriculum loop.
 

@@ -10,6 +10,11 @@ class LoopState(TypedDict, total=False):
 
     ``round`` is the round under way, 0 being the baseline, and ``left`` the rounds still to come:
     the loop's own budget, independent of LangGraph's recursion limit.
+
+    ``scores[n]`` are the figures of the diagnoser that stands after round n, ``records[n]["validation"]``
+    those of the diagnoser that round n trained. They differ where ``records[n]["rolled_back"]`` is true:
+    then ``records[n]["guard"]`` holds the difference and its interval, and ``added`` what was tried in vain.
+    ``records[n]["edited"]`` says whether the user changed the plan.
     """
 
     planner: str
@@ -28,10 +33,15 @@ class LoopState(TypedDict, total=False):
     gate_open: bool
     candidates: str  # folder of `synthesize`
     scores: list[dict[str, Any]]  # per round, on the plan split
-    records: list[dict[str, Any]]  # per round: plan, gate, what was added
+    records: list[dict[str, Any]]  # per round: plan, gate, what was added, validation, rolled_back
+    kept: dict[str, Any]  # the fields in `KEPT` as they stood after the last round that was not rolled back
     pending: dict[str, Any]  # the record of the round under way
     test: str | None  # folder of `test`
     note: str  # line for the console
+
+
+KEPT = ("model", "model_round", "synthetic", "repeats", "added")
+"""What a round changes, and what is set back when it is rolled back."""
 
 
 def first_state(planner: str, rounds: int) -> LoopState:
@@ -47,6 +57,7 @@ def first_state(planner: str, rounds: int) -> LoopState:
         gate_open=False,
         scores=[],
         records=[],
+        kept={},
         pending={"round": 0, "method": "baseline", "added": {}},
         test=None,
         note="",
