@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from agent.generated.compare import GENERATOR, Shown
 from agent.generated.protocol import Sides
 from agent.generated.table import bars, sections, words
-from beats.judge import log_mel
+from agent.pages import called, png_uri, render_page, sight, sound_uri
 from resp229k.audio import COMMENT
-from resp229k.clip import Clip
-from resp229k.simulate.page import levels_uri, png_uri, sound_uri
 
-TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 EXAMPLES = 2  # generated and real clips of each class; the page holds all their sounds
-BANDS = 64
-RANGE = 11.0  # nats from the darkest to the brightest, 48 dB
 REAL_NOTE = "held-out clip of an evaluation by Resp-Agent"
 
 
@@ -34,10 +26,8 @@ def render(results: dict[str, Any], shown: Shown, sides: Sides, drawn: dict[str,
         sides: hold the sound of references and training clips.
         drawn: plots, file stem → PNG.
     """
-    pages = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return pages.get_template("generated.html").render(
+    return render_page(
+        "generated.html",
         what=results["config"]["weights"],
         protocol=results["protocol"],
         words=words(results),
@@ -56,9 +46,9 @@ def class_cards(label: str, shown: Shown, sides: Sides) -> dict[str, Any]:
     for i in [i for i, name in enumerate(made.labels) if name == label][:EXAMPLES]:
         reference = shown.asks[i].reference
         card = {
-            **_sight(made.waves[i], COMMENT),
+            **sight(made.waves[i], COMMENT),
             "judge": opinion(made.probabilities[i], label, shown.ground.judged),
-            "reference": {**_sight(sides.test.audio(reference), REAL_NOTE), "name": called(reference)},
+            "reference": {**sight(sides.test.audio(reference), REAL_NOTE), "name": called(reference)},
             "nearest": None,
         }
         if shown.measured.nearest:
@@ -69,7 +59,7 @@ def class_cards(label: str, shown: Shown, sides: Sides) -> dict[str, Any]:
     mine = [i for i, name in enumerate(real.labels) if name == label][:EXAMPLES]
     clips = [
         {
-            **_sight(real.waves[i], REAL_NOTE),
+            **sight(real.waves[i], REAL_NOTE),
             "judge": opinion(real.probabilities[i], label, shown.ground.judged),
             "name": called(shown.halves.b[i]),
         }
@@ -82,21 +72,3 @@ def opinion(row: np.ndarray, label: str, classes: Sequence[str]) -> dict[str, An
     """The judge's probability ``(C,)`` of a label, and its first choice."""
     first = classes[int(row.argmax())]
     return {"probability": float(row[list(classes).index(label)]), "first": first, "right": first == label}
-
-
-def called(clip: Clip) -> str:
-    """A clip and its device in words."""
-    return clip.clip_id + (f", {clip.device}" if clip.device else "")
-
-
-def _sight(wave: np.ndarray, comment: str) -> dict[str, str]:
-    return {
-        "sound": sound_uri(wave, comment),
-        "picture": picture_uri(wave),
-        "seconds": f"{wave.size / 16000:.1f}",
-    }
-
-
-def picture_uri(wave: np.ndarray) -> str:
-    """A ``data:`` URI of a PNG: the log-mel spectrogram that the judge hears, pitch upwards."""
-    return levels_uri(log_mel(torch.from_numpy(np.ascontiguousarray(wave))[None], BANDS)[0].numpy().T, RANGE)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
+from agent.pages import plot, tick
 from generator.codec_config import MelConfig
 from generator.metrics import modulation_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {REAL: "#5c6b7a", SIMULATOR: "#3a9d5d", GENERATOR: "#1f6f8b", NOISE: "#c0392b"}
 
@@ -46,9 +47,7 @@ def _recall(axes: Axes, results: Mapping[str, Any]) -> None:
             color=COLOURS[name],
             label=name,
         )
-    # A dollar sign would start matplotlib's math mode.
-    ticks = [label.replace("$", r"\$") for label in classes]
-    axes.set_xticks(range(len(classes)), ticks, rotation=25, ha="right")
+    axes.set_xticks(range(len(classes)), [tick(label) for label in classes], rotation=25, ha="right")
     axes.set_ylim(0, 1.05)
     axes.set_ylabel("judge recall")
 
@@ -71,14 +70,10 @@ def _modulation(axes: Axes, frames: Mapping[str, Sequence[np.ndarray]]) -> None:
 
 
 def _drawn(draw: Any) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    def whole(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        draw(axes)
+        figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=len(COLOURS))
+        axes.spines[["top", "right"]].set_visible(False)
 
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    draw(axes)
-    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=len(COLOURS))
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    return buffer.getvalue()
+    return plot(whole)

@@ -16,10 +16,10 @@ from agent.generated.compare import Comparison, Shown
 from agent.generated.config import EvaluateConfig
 from agent.generated.figures import own_style, summary
 from agent.generated.hear import Ears
-from agent.generated.page import picture_uri
 from agent.generated.protocol import Sides, make_sides
 from agent.generated.run import write
 from agent.generated.table import BARS, bars, cell, class_table, markdown, swap_table, table, words
+from agent.pages import picture_uri
 from beats.config import BeatsConfig
 from beats.encoder import BeatsEncoder
 from resp229k.audio import RATE
