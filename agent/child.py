@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.stop import at_once
 from training.errors import RunError
 
 PACKAGES = Path(__file__).resolve().parent.parent
@@ -22,7 +23,8 @@ def run_command(arguments: Sequence[str], *, cwd: Path, log: Path, threads: int)
     """Run ``python -m agent.cli <arguments>`` and wait for it.
 
     On Linux the child gets SIGKILL when the loop dies, so that a killed loop leaves no trainer that
-    would write into its run. Threads are fixed: sums depend on their number.
+    would write into its run. A signal to the loop ends the child at once, for training may take hours
+    and systems that send SIGTERM wait for seconds. Threads are fixed: sums depend on their number.
 
     Args:
         arguments: of ``resp-agent``.
@@ -32,6 +34,7 @@ def run_command(arguments: Sequence[str], *, cwd: Path, log: Path, threads: int)
 
     Raises:
         RunError: the child failed; carries the last lines of its log.
+        Stopped: the loop was asked to end.
     """
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -52,7 +55,8 @@ def run_command(arguments: Sequence[str], *, cwd: Path, log: Path, threads: int)
             preexec_fn=None if _LIBC is None else lambda: _die_with(parent),
         )
         try:
-            code = process.wait()
+            with at_once():
+                code = process.wait()
         except BaseException:
             process.kill()
             process.wait()

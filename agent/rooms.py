@@ -118,7 +118,13 @@ class Rooms:
     # diagnoser
 
     def train_diagnoser(
-        self, folder: Path, *, synthetic: Sequence[str], repeats: str | None, init: str | None
+        self,
+        folder: Path,
+        *,
+        synthetic: Sequence[str],
+        repeats: str | None,
+        init: str | None,
+        synthetic_weight: float,
     ) -> None:
         """Train in a child process, with ``resp-agent train diagnoser``, into ``folder/model``.
 
@@ -130,6 +136,7 @@ class Rooms:
         chosen = self.config.diagnoser
         learning = {name: getattr(chosen, name) for name in Learning.model_fields}
         learning["fit"] = chosen.fit.model_copy(update={"seed": self.config.seed})
+        learning["synthetic_weight"] = synthetic_weight
         settings = DiagnoserTrainConfig(
             **learning,
             corpus="corpus",
@@ -171,6 +178,14 @@ class Rooms:
         from diagnoser.profile import error_profile
 
         return error_profile(Predictions.load(scored / PREDICTIONS), tail)
+
+    def difference(self, scored: Path, before: Path) -> dict[str, float]:
+        """Paired difference in macro-F1 between predictions that :meth:`score` kept."""
+        from agent.curriculum import paired_difference
+        from diagnoser.predictions import Predictions
+
+        after, earlier = (Predictions.load(folder / PREDICTIONS) for folder in (scored, before))
+        return paired_difference(after, earlier, self.config.seed)
 
     def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
         """Figures on the test split with 95 % intervals over subjects.
