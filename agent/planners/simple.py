@@ -6,97 +6,10 @@ A planner sees the ``plan`` split and the training counts only, never the test s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Self
-
-from pydantic import Field, model_validator
 
 from agent.config import PlannerName, ThinkerConfig
-from training.config import Strict
+from agent.planners.plan import ClassState, Plan, PlanItem, PlanRequest, Policy, validate_plan
 from training.errors import DataError
-
-Policy = Literal["own", "cross-source"]
-
-
-class PlanItem(Strict):
-    """``count`` clips of one class; ``style`` says whose recordings lend the style.
-
-    ``own`` takes references of the class itself; ``cross-source`` takes them from sources that lack
-    the class, so that a rare class stops being a mark of its source.
-    """
-
-    label: str
-    count: int = Field(ge=1)
-    style: Policy = "own"
-    reason: str
-
-
-class Plan(Strict):
-    """What to add in a round. The counts sum to ``budget`` exactly; ``none`` has no items.
-
-    ``method`` is ``synthesize`` or ``duplicate`` (real clips drawn again).
-    """
-
-    planner: PlannerName
-    method: Literal["nothing", "duplicate", "synthesize"]
-    budget: int = Field(ge=0)
-    items: list[PlanItem] = []
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _sums(self) -> Self:
-        total = sum(item.count for item in self.items)
-        if self.method == "nothing":
-            if self.items:
-                raise ValueError("a plan that adds nothing has no items")
-        elif total != self.budget:
-            raise ValueError(f"the counts sum to {total}, not to the budget of {self.budget}")
-        names = [(item.label, item.style) for item in self.items]
-        if len(set(names)) != len(names):
-            raise ValueError("a class occurs twice with the same style")
-        return self
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Planned clips per class."""
-        found: dict[str, int] = {}
-        for item in self.items:
-            found[item.label] = found.get(item.label, 0) + item.count
-        return found
-
-
-class ClassState(Strict):
-    """What a planner may know of one class.
-
-    Figures of the diagnoser come from the ``plan`` split: ``f1``, mean ``confidence`` in the true
-    class (calibrated) and ``confused``, the share of the class's clips given another class.
-    """
-
-    label: str
-    support: int = Field(ge=0)  # clips in the plan split
-    f1: float = Field(ge=0, le=1)
-    confidence: float = Field(ge=0, le=1)
-    confused: float = Field(ge=0, le=1)
-    real: int = Field(ge=0)  # real training clips
-    extra: int = Field(default=0, ge=0)  # clips added in earlier rounds
-    tail: bool = False
-    single_source: bool = False  # the class stands in fewer sources than train has
-    gains: list[float] = []  # change of F1 per earlier round in which the class was given clips
-
-
-class PlanRequest(Strict):
-    """Everything a planner is given.
-
-    ``plannable`` are the classes that may be synthesized; duplicates may be of any class that has
-    real clips.
-    """
-
-    budget: int = Field(ge=1)
-    classes: list[ClassState]
-    plannable: list[str] = []
-
-    def ordered(self) -> list[ClassState]:
-        """Classes by name, whatever order they came in."""
-        return sorted(self.classes, key=lambda c: c.label)
 
 
 def largest_remainder(weights: Mapping[str, float], total: int) -> dict[str, int]:
@@ -264,7 +177,9 @@ PLANNERS: dict[PlannerName, Planner] = {
     "fill": plan_fill,
     "thinker": plan_thinker,
 }
-SYNTHESIZING: frozenset[PlannerName] = frozenset({"fill", "thinker"})
+SYNTHESIZING: frozenset[PlannerName] = frozenset(
+    {"random", "class-prior", "fill", "static-uncertainty", "thinker", "llm"}
+)
 
 
 def make_plan(name: PlannerName, request: PlanRequest, config: ThinkerConfig) -> Plan:
@@ -273,4 +188,4 @@ def make_plan(name: PlannerName, request: PlanRequest, config: ThinkerConfig) ->
     Raises:
         DataError: no class can be planned for.
     """
-    return PLANNERS[name](request, config)
+    return validate_plan(PLANNERS[name](request, config), request)
