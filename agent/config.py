@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -148,6 +148,10 @@ class LLMSettings(Strict):
             raise ValueError("must hold no user, key or query; the key goes into the variable of key_env")
         return value.rstrip("/")
 
+    def identity(self) -> dict[str, Any]:
+        """What a plan depends on; how long and how often to try is left out."""
+        return self.model_dump(include={"base_url", "model", "temperature", "max_tokens", "repairs"})
+
 
 class CurriculumSettings(Strict):
     """How a round builds on the rounds before it.
@@ -195,6 +199,13 @@ class LoopConfig(Strict):
             raise ValueError(f"unknown task {self.task!r}; use one of: {', '.join(TASKS)}")
         if not self.planners or len(set(self.planners)) != len(self.planners):
             raise ValueError("planners must be given, each once")
+        if self.llm.replay is not None and "llm" not in self.planners:
+            raise ValueError("llm.replay is for planner 'llm', which is not among the planners")
+        if "llm" in self.planners and None in (self.llm.base_url, self.llm.model):
+            raise ValueError(
+                "planner 'llm' needs an endpoint: set llm.base_url and llm.model, "
+                "such as http://127.0.0.1:11434/v1 and qwen3 for a local Ollama"
+            )
         if self.generator.backend == "simulator" and self.corpus.kind != "simulated":
             raise ValueError(
                 "generator.backend 'simulator' is an upper bound on simulated corpora: "

@@ -106,9 +106,16 @@ def _write_plan(work: Work, state: LoopState, node: str, planner: PlannerName) -
         "request": request.model_dump(mode="json"),
         "thinker": settings.model_dump(mode="json"),
     }
+    if planner == "llm":
+        inputs["llm"] = work.config.llm.identity()
 
     def make(folder: Path) -> dict[str, Any]:
-        made = make_plan(planner, request, settings)
+        if planner == "llm":
+            from agent.llm import plan_llm
+
+            made = plan_llm(request, settings, work.config.llm, folder)
+        else:
+            made = make_plan(planner, request, settings)
         write_json(folder / "plan.json", made.model_dump(mode="json"))
         return {}
 

@@ -1,0 +1,127 @@
+"""Talks with the model as files: each turn's request and reply, and the same talk again without a server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agent.config import LLMSettings
+from agent.llm.client import Client, Message, ModelError, Reply
+from training.config import Strict, expand, validate
+from training.errors import RunError
+from training.files import read_json
+
+ARCHIVE = "llm.json"
+
+
+class Turn(Strict):
+    """One request and what came back: a reply, or an error after all retries.
+
+    ``asked`` holds the address, the model, its settings and the messages, never the key.
+    """
+
+    asked: dict[str, Any]
+    reply: Reply | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+class Talk(Strict):
+    """What ``llm.json`` holds: the turns of one plan; ``given_up`` is why the thinker planned instead."""
+
+    turns: list[Turn]
+    given_up: str | None = None
+
+
+Ask = Callable[[Sequence[Message]], Turn]
+
+
+def asked(settings: LLMSettings, messages: Sequence[Message]) -> dict[str, Any]:
+    """What decides a reply."""
+    return {**settings.identity(), "messages": list(messages)}
+
+
+def live(settings: LLMSettings, seed: int) -> Ask:
+    """Ask the server.
+
+    Raises:
+        ConfigError: the settings name none, or it refuses the request.
+    """
+    client = Client(settings, seed)
+
+    def ask(messages: Sequence[Message]) -> Turn:
+        began = time.monotonic()
+        reply, error = None, None
+        try:
+            reply = client.chat(messages)
+        except ModelError as problem:
+            error = problem.message
+        seconds = round(time.monotonic() - began, 3)
+        return Turn(asked=asked(settings, messages), reply=reply, error=error, seconds=seconds)
+
+    return ask
+
+
+def replayed(settings: LLMSettings, run: str, number: int) -> Ask:
+    """Answer from the archive of a round of another run.
+
+    Raises:
+        RunError: that run holds no talk of the round, or another one than is asked for now.
+    """
+    folder = expand(run)
+    paths = sorted(folder.glob(f"rounds/{number:02d}/plan-*/{ARCHIVE}"))
+    if not paths:
+        raise RunError(
+            f"holds no replies of a model for round {number}",
+            path=folder,
+            cure="give a run whose planner llm came that far",
+        )
+    talks = {path: validate(Talk, read_json(path), where=str(path)) for path in paths}
+    left: list[Turn] | None = None
+
+    def ask(messages: Sequence[Message]) -> Turn:
+        nonlocal left
+        wanted = asked(settings, messages)
+        if left is None:
+            # A run may hold several talks of a round; the right one begins as this one does.
+            fitting = [t for t in talks.values() if t.turns and t.turns[0].asked == wanted]
+            left = list((fitting or list(talks.values()))[0].turns)
+        if not left:
+            raise RunError("the archived talk ends too early", path=paths[0], cure="run it without --replay")
+        turn = left.pop(0)
+        if turn.asked != wanted:
+            keys = differences(_opened(turn.asked), _opened(wanted))
+            raise RunError(
+                f"the archived request is another one (differs in: {', '.join(keys[:8])})",
+                path=paths[0],
+                cure="replay with the config, weights and data of that run",
+            )
+        return turn
+
+    return ask
+
+
+def _opened(value: dict[str, Any]) -> dict[str, Any]:
+    """A request with the figures in its messages as JSON, so that differences can be named."""
+    messages = []
+    for message in value.get("messages", []):
+        try:
+            messages.append({**message, "content": json.loads(message["content"])})
+        except ValueError:
+            messages.append(message)
+    return {**value, "messages": messages}
+
+
+def differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    """Dotted keys in which two JSON values differ."""
+    if isinstance(a, list) and isinstance(b, list):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [] if a == b else [prefix or "everything"]
+    found = []
+    for key in sorted(set(a) | set(b), key=str):
+        name = f"{prefix}.{key}" if prefix else str(key)
+        found += differences(a.get(key), b.get(key), name)
+    return found
