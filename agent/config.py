@@ -66,6 +66,7 @@ class GeneratorSettings(Strict):
 
     backend: Literal["neural", "simulator"] = "neural"
     candidates: float = Field(default=1.5, ge=1)  # clips generated per clip planned; the best stay
+    picked_from: int = Field(default=4, ge=1)  # the same where the plan says which to pick
     sample: SampleConfig = SampleConfig()
 
 
@@ -91,19 +92,31 @@ class ScreenSettings(Strict):
     max_cosine: Share = 0.98  # of batch-centred log-mel fingerprints
     min_rank: int = Field(default=2, ge=1)  # the class must be among the judge's first so many
     min_probability: Share = 0.05
+    copies: bool = True  # drop clips that are copies of training clips (neural generator)
+    # Nats, of the current diagnoser, where the plan says which to pick. Above: more likely a wrong clip than
+    # a hard one. 3 is a probability of 5 %, as `min_probability`.
+    max_loss: float = Field(default=3.0, gt=0)
 
 
 class ThinkerConfig(Strict):
-    """Weights of the Thinker's need (see :func:`agent.planners.plan_thinker`) and its caps."""
+    """Weights of the Thinker's need (see :func:`agent.planners.thinker.plan_thinker`), caps and styles.
+
+    ``cross_source`` is the share of a single-source class's clips with another source's style,
+    ``confused_with`` the Thinker's share of the others with the style of the class it is taken for.
+    ``pick`` says for all synthesizing planners which of several candidates stay, by the current
+    diagnoser's loss; null keeps those that the judge finds likeliest.
+    """
 
     weakness: float = Field(default=1.0, ge=0)
     doubt: float = Field(default=0.5, ge=0)
     confusion: float = Field(default=0.3, ge=0)
     tail: float = Field(default=0.5, ge=0)
-    gain: float = Field(default=2.0, ge=0)
+    gain: float = Field(default=1.0, ge=0)
     sharpness: float = Field(default=2.0, ge=1)
     cap_share: float = Field(default=0.5, gt=0, le=1)
     cross_source: Share = 0.5
+    confused_with: Share = 0.25
+    pick: Pick | None = None
 
 
 class LLMSettings(Strict):
@@ -190,6 +203,7 @@ class LoopConfig(Strict):
     screen: ScreenSettings = ScreenSettings()
     thinker: ThinkerConfig = ThinkerConfig()
     llm: LLMSettings = LLMSettings()
+    curriculum: CurriculumSettings = CurriculumSettings()
     tail_share: float = Field(default=0.5, gt=0, le=1)
     threads: int = Field(default=2, ge=1)  # fixed, because sums depend on it
 

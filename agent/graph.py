@@ -5,17 +5,20 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
 
-from agent import nodes
+from agent import nodes, stop
+from agent.approval import ask
 from agent.state import LoopState, first_state
 from agent.work import Work
+from training.errors import RunError
 from training.progress import console
 
 Node = Callable[[Work, LoopState], dict[str, Any]]
@@ -30,6 +33,7 @@ class Step(Protocol):
 
 
 DATABASE = "checkpoints.sqlite"
+MAKING = ("restyle", "synthesize")  # methods that make clips
 STEPS_PER_ROUND = 12  # more than the nodes of one round; the true budget is the state's `left`
 
 
@@ -40,9 +44,18 @@ def build_graph(work: Work, saver: SqliteSaver | None = None) -> CompiledStateGr
 
         prepare → retrain → validate ─┬→ diagnose → plan ─┬→ (nothing) → validate
                      ↑                │                   ├→ duplicate → retrain
-                     │                └→ test → END       └→ gate ─┬→ synthesize → screen → retrain
-                     └──────────────────────────────────────────── └→ fallback → duplicate
+                     │                └→ test → END       └→ [approve] → [gate] ─┬→ synthesize → screen → retrain
+                     └────────────────────────────────────────────────────────── └→ fallback → duplicate
+
+    ``approve`` is there if the config asks for it, and the gate stands before the generator alone.
     """
+
+    def after_plan(state: LoopState) -> str:
+        # A gate that is known to be closed will not let the plan pass: there is nothing to approve.
+        shut = state["plan"]["method"] == "synthesize" and state["gate"] and not state["gate_open"]
+        asks = work.config.curriculum.approve and state["plan"]["method"] in MAKING and not shut
+        return "approve" if asks else _after_approval(state)
+
     graph = StateGraph(LoopState)
     for name in nodes.__all__:
         graph.add_node(name, _step(work, name, getattr(nodes, name)))
@@ -51,7 +64,9 @@ def build_graph(work: Work, saver: SqliteSaver | None = None) -> CompiledStateGr
     graph.add_edge("retrain", "validate")
     graph.add_conditional_edges("validate", _more_rounds, ["diagnose", "test"])
     graph.add_edge("diagnose", "plan")
-    graph.add_conditional_edges("plan", _after_plan, ["validate", "duplicate", "gate"])
+    ways = ["validate", "duplicate", "gate", "synthesize"]
+    graph.add_conditional_edges("plan", after_plan, [*ways, "approve"])
+    graph.add_conditional_edges("approve", _after_approval, ways)
     graph.add_conditional_edges("gate", _after_gate, ["synthesize", "fallback"])
     graph.add_edge("fallback", "duplicate")
     graph.add_edge("duplicate", "retrain")
@@ -65,8 +80,9 @@ def _more_rounds(state: LoopState) -> str:
     return "diagnose" if state["left"] > 0 else "test"
 
 
-def _after_plan(state: LoopState) -> str:
-    return {"nothing": "validate", "duplicate": "duplicate", "synthesize": "gate"}[state["plan"]["method"]]
+def _after_approval(state: LoopState) -> str:
+    ways = {"nothing": "validate", "duplicate": "duplicate", "restyle": "synthesize", "synthesize": "gate"}
+    return ways[state["plan"]["method"]]
 
 
 def _after_gate(state: LoopState) -> str:
@@ -77,6 +93,7 @@ def _step(work: Work, name: str, node: Node) -> Step:
     """A node with its events and its progress line."""
 
     def run(state: LoopState) -> dict[str, Any]:
+        stop.check()
         planner, before = state["planner"], len(work.fresh)
         work.run.event("start", node=name, planner=planner, round=state["round"])
         began = time.monotonic()
@@ -98,6 +115,7 @@ def _step(work: Work, name: str, node: Node) -> Step:
             f"[bold]{planner:<10}[/] round {number}  {name:<10} [cyan]{elapsed}[/]  ", end="", highlight=False
         )
         console.print(note, markup=False, highlight=False, soft_wrap=True)
+        work.pace.done(planner, name, number, 0.0 if reused else seconds)
         return update
 
     return run
@@ -105,25 +123,60 @@ def _step(work: Work, name: str, node: Node) -> Step:
 
 @contextmanager
 def checkpoints(folder: Path) -> Iterator[SqliteSaver]:
-    """The run's checkpoint database."""
-    connection = sqlite3.connect(folder / DATABASE, check_same_thread=False)
+    """The run's checkpoint database.
+
+    Raises:
+        RunError: it is damaged, or cannot be written.
+    """
+    path = folder / DATABASE
     try:
-        yield SqliteSaver(connection)
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
+            found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+            if found != ["ok"]:
+                raise _damaged(path, found[0])
+            yield SqliteSaver(connection)
+    except sqlite3.OperationalError as error:  # full disk, no permission
+        raise RunError(
+            f"cannot be used ({error})",
+            path=path,
+            cure="free some space or mend the permissions, then use --resume",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, what: str) -> RunError:
+    return RunError(
+        f"is damaged ({what})",
+        path=path,
+        cure=f"delete {DATABASE} and use --resume: finished steps are read from rounds/, none is repeated",
+    )
 
 
 def run_planner(work: Work, saver: SqliteSaver, planner: str) -> LoopState:
-    """Run a planner's thread to its end, from where its last checkpoint stands."""
+    """Run a planner's thread to its end, from where its last checkpoint stands.
+
+    Raises:
+        RunError: the checkpoint cannot be read.
+        Waiting: a plan waits for the user's approval.
+    """
     graph = build_graph(work, saver)
     rounds = work.config.rounds
     config: Any = {
         "configurable": {"thread_id": planner},
         "recursion_limit": STEPS_PER_ROUND * (rounds + 2),
     }
-    snapshot = graph.get_state(config)
-    if snapshot.values and not snapshot.next:
-        return cast(LoopState, snapshot.values)
-    # None goes on from the checkpoint; the node that was interrupted runs again and is idempotent.
-    start = None if snapshot.next else first_state(planner, rounds)
-    return cast(LoopState, graph.invoke(start, config, durability="sync"))
+    closed = work.pace.closed
+    while True:
+        try:
+            snapshot = graph.get_state(config)
+        except (ValueError, TypeError, KeyError, EOFError) as error:  # what broken bytes decode to
+            raise _damaged(work.path(DATABASE), str(error)) from error
+        work.pace.closed = closed + len(snapshot.values.get("records", []))
+        if snapshot.values and not snapshot.next:
+            return cast(LoopState, snapshot.values)
+        # None goes on from the checkpoint; the node that was interrupted runs again and is idempotent.
+        start: Any = None if snapshot.next else first_state(planner, rounds)
+        if snapshot.interrupts:
+            start = Command(resume=ask(work, cast(LoopState, snapshot.values)))
+        graph.invoke(start, config, durability="sync")

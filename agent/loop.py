@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from agent.approval import resume_line
 from agent.config import LoopConfig
 from agent.figures import SCORES
 from agent.graph import checkpoints, run_planner
 from agent.report import write_report
 from agent.rooms import UPPER_BOUND, Rooms
 from agent.state import LoopState
+from agent.stop import Stopped, stoppable
 from agent.summary import environment, make_results, timings
 from agent.work import Work
-from training.errors import RunError
+from training.errors import RespError, RunError
 from training.files import read_json, write_json
 from training.progress import console
 from training.run import Run, open_run
@@ -42,8 +46,10 @@ def run_loop(
         RunError: the folder is in use, holds a run already, or belongs to another config.
         DataError: a split is empty or a class cannot be planned for.
         CheckpointError: weights are missing or do not fit.
+        Waiting: a plan waits for the user's approval (``curriculum.approve``).
+        Stopped: the process was asked to end; the step under way was finished.
     """
-    with open_run(run, config, resume=resume) as opened:
+    with open_run(run, config, resume=resume) as opened, stoppable(), said(opened):
         work = Work(opened, config, rooms or Rooms(config, run))
         check_weights(work)
         opened.event("resume" if resume else "begin", name=config.name)
@@ -63,6 +69,25 @@ def run_loop(
         opened.event("end", seconds=round(time.monotonic() - began, 3))
         show(summary["results"], opened)
     return summary
+
+
+@contextmanager
+def said(run: Run) -> Iterator[None]:
+    """Note why the block ended early, and say how to go on."""
+    try:
+        yield
+    except Stopped as stop:
+        run.event("stopped", signal=stop.signal)
+        console.print(
+            f"stopped by {stop.signal}; go on with: {resume_line(run.folder)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise
+    except RespError as error:
+        run.event("failed", error=error.message)
+        raise
 
 
 def check_weights(work: Work) -> None:
