@@ -11,6 +11,7 @@ from training.config import Strict
 from training.errors import DataError
 
 Policy = Literal["own", "cross-device", "cross-source", "confused-with"]
+POLICIES: tuple[Policy, ...] = ("own", "cross-source", "cross-device", "confused-with")
 Making = Literal["restyle", "synthesize"]  # methods that make new clips
 
 

@@ -1,80 +1,13 @@
-"""Planners: error profile + history → plan. Deterministic, independent of dict order, free of torch.
-
-A planner sees the ``plan`` split and the training counts only, never the test split.
-"""
+"""The controls: planners that look at counts or at nothing, never at what earlier rounds brought."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
 
-from agent.config import PlannerName, ThinkerConfig
-from agent.planners.plan import ClassState, Plan, PlanItem, PlanRequest, Policy, validate_plan
-from training.errors import DataError
-
-
-def largest_remainder(weights: Mapping[str, float], total: int) -> dict[str, int]:
-    """Share ``total`` out in proportion to ``weights``; the counts sum to ``total`` exactly.
-
-    Ties go to the name that sorts first, so that the order of the mapping never matters.
-
-    Raises:
-        DataError: no weight is positive.
-    """
-    names = sorted(weights)
-    mass = sum(weights[name] for name in names)
-    if mass <= 0:
-        raise DataError("no class has a positive weight", cure="give the planner classes with clips")
-    ideal = {name: total * weights[name] / mass for name in names}
-    counts = {name: int(ideal[name]) for name in names}
-    left = total - sum(counts.values())
-    eligible = [name for name in names if weights[name] > 0]
-    order = sorted(eligible, key=lambda n: (-(ideal[n] - counts[n]), n))
-    for step in range(left):
-        counts[order[step % len(order)]] += 1
-    return counts
-
-
-def capped_shares(weights: Mapping[str, float], total: int, cap: int) -> dict[str, int]:
-    """As :func:`largest_remainder` with at most ``cap`` per class; what is cut goes to the others.
-
-    The cap gives way (evenly) when all classes together cannot hold ``total`` under it.
-    """
-    names = sorted(name for name in weights if weights[name] > 0)
-    if not names:
-        raise DataError("no class has a positive weight", cure="give the planner classes with clips")
-    cap = max(cap, -(-total // len(names)))
-    fixed: dict[str, int] = {}
-    while True:
-        free = {name: weights[name] for name in names if name not in fixed}
-        shares = largest_remainder(free, total - sum(fixed.values())) if free else {}
-        over = [name for name, count in shares.items() if count > cap]
-        if not over:
-            return {**fixed, **shares}
-        fixed |= dict.fromkeys(over, cap)
-
-
-def level(counts: Mapping[str, int], total: int) -> dict[str, int]:
-    """Water-filling: spend ``total`` so that the smallest classes rise to the same level.
-
-    Raises:
-        DataError: there are no classes.
-    """
-    if not counts:
-        raise DataError("no class to bring up", cure="give the planner classes with clips")
-    order = sorted(counts, key=lambda n: (counts[n], n))
-    raised = 0
-    for used in range(1, len(order) + 1):  # how many of the smallest classes rise
-        top = counts[order[used]] if used < len(order) else None
-        room = None if top is None else sum(top - counts[n] for n in order[:used])
-        raised = used
-        if room is None or room >= total:
-            break
-    chosen = order[:raised]
-    height, rest = divmod(total + sum(counts[n] for n in chosen), raised)
-    spent = {name: height - counts[name] for name in chosen}
-    for name in chosen[:rest]:
-        spent[name] += 1
-    return spent
+from agent.config import ThinkerConfig
+from agent.planners.plan import ClassState, Plan, PlanItem, PlanRequest, Policy
+from agent.planners.shares import proportional, water_fill
+from agent.planners.styles import plannable, room, split, synthesis
 
 
 def plan_nothing(request: PlanRequest, config: ThinkerConfig) -> Plan:
@@ -83,109 +16,92 @@ def plan_nothing(request: PlanRequest, config: ThinkerConfig) -> Plan:
 
 
 def plan_oversample(request: PlanRequest, config: ThinkerConfig) -> Plan:
-    """Draw real clips again until the classes are as even as the budget allows."""
+    """Draw real clips again until the classes are as even as the budget allows; repeats have no limit."""
     have = {c.label: c.real + c.extra for c in request.ordered() if c.real > 0}
-    spent = level(have, request.budget)
-    return Plan(
-        planner="oversample",
-        method="duplicate",
-        budget=request.budget,
-        items=[
-            PlanItem(label=n, count=k, reason=f"{have[n]} clips in train: brought to {have[n] + k}")
-            for n, k in sorted(spent.items())
-            if k
-        ],
-    )
+    spent = _even(have, request.budget, dict.fromkeys(have, float("inf")))
+    items = [PlanItem(label=n, count=k, reason=_brought(have[n], k)) for n, k in spent.items()]
+    return Plan(planner="oversample", method="duplicate", budget=request.budget, items=items)
+
+
+def plan_restyle(request: PlanRequest, config: ThinkerConfig) -> Plan:
+    """As ``oversample``, but every repeat sounds as if another device had recorded it elsewhere.
+
+    Styles come from devices or sources that lack the class where there are any: only they can break the
+    tie between class and place.
+    """
+    states = [c for c in request.ordered() if c.real > 0]
+    have = {c.label: c.real + c.extra for c in states}
+    spent = _even(have, request.budget, room(states, "restyle"))
+    items = []
+    for c in states:
+        if c.label in spent:
+            count = spent[c.label]
+            styles = split(c, "restyle", {_foreign(c): count})
+            items += [
+                PlanItem(label=c.label, count=number, style=style, reason=_brought(have[c.label], count))
+                for style, number in styles.items()
+            ]
+    return Plan(planner="restyle", method="restyle", budget=request.budget, items=items)
+
+
+def _foreign(c: ClassState) -> Policy:
+    order: tuple[Policy, ...] = ("cross-source", "cross-device", "own")
+    return next((style for style in order if c.most("restyle", style) > 0), "own")
+
+
+def plan_random(request: PlanRequest, config: ThinkerConfig) -> Plan:
+    """Every clip is of a class drawn at random, all alike; from the run's seed and the round alone."""
+    states = plannable(request)
+    caps = room(states, "synthesize")
+    # Checks that the classes hold the budget, before any is drawn.
+    proportional(dict.fromkeys(caps, 1.0), request.budget, caps)
+    draw = random.Random(f"{request.seed}/random/{request.round}")  # noqa: S311  (no secret)
+    spent = dict.fromkeys(caps, 0)
+    for _ in range(request.budget):
+        spent[draw.choice([name for name in spent if spent[name] + 1 <= caps[name]])] += 1
+    return synthesis("random", request, spent, dict.fromkeys(spent, "drawn at random"), config)
+
+
+def plan_class_prior(request: PlanRequest, config: ThinkerConfig) -> Plan:
+    """The rarer in real training clips, the more: shares are 1 / count, the same in every round."""
+    states = plannable(request)
+    weights = {c.label: 1 / c.real for c in states}
+    spent = proportional(weights, request.budget, room(states, "synthesize"))
+    reasons = {c.label: f"{c.real} real clips in train" for c in states}
+    return synthesis("class-prior", request, spent, reasons, config)
 
 
 def plan_fill(request: PlanRequest, config: ThinkerConfig) -> Plan:
     """Synthesize so that every class comes to the same count."""
-    states = _plannable(request)
+    states = plannable(request)
     have = {c.label: c.real + c.extra for c in states}
-    spent = level(have, request.budget)
-    reasons = {n: f"{have[n]} clips in train: brought to {have[n] + spent.get(n, 0)}" for n in have}
-    return _synthesis("fill", request, spent, reasons, states, config)
+    spent = _even(have, request.budget, room(states, "synthesize"))
+    reasons = {n: _brought(have[n], spent.get(n, 0)) for n in have}
+    return synthesis("fill", request, spent, reasons, config)
 
 
-def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
-    """Share the budget by need, sharper than in proportion.
+def plan_static_uncertainty(request: PlanRequest, config: ThinkerConfig) -> Plan:
+    """Shares are 1 − confidence of the diagnoser before anything was added, the same in every round.
 
-    A class's need is ``weakness · (1 − f1) + doubt · (1 − confidence) + confusion · confused``
-    plus ``tail`` for tail classes, times the gain that clips brought it in earlier rounds; needs are
-    raised to ``sharpness`` before they are shared. No class takes more than ``cap_share`` of the budget,
-    unless the classes together could not hold it then.
+    A class without clips in the plan split was never measured: nothing is known of it, so it counts fully.
     """
-    states = _plannable(request)
-    needs = {c.label: need(c, config) for c in states}
-    weights = {name: max(value, 1e-6) ** config.sharpness for name, value in needs.items()}
-    spent = capped_shares(weights, request.budget, max(1, int(config.cap_share * request.budget)))
-    reasons = {}
+    states = plannable(request)
+    doubts = {}
     for c in states:
-        parts = [f"F1 {c.f1:.2f}", f"confidence {c.confidence:.2f}", f"confused {c.confused:.2f}"]
-        parts += ["tail class"] if c.tail else []
-        parts += [f"last gain {c.gains[-1]:+.2f}"] if c.gains else []
-        reasons[c.label] = f"need {needs[c.label]:.2f}: " + ", ".join(parts)
-    return _synthesis("thinker", request, spent, reasons, states, config)
+        first = c.confidence if c.first_confidence is None else c.first_confidence
+        doubts[c.label] = 1 - first if c.support else 1.0
+    if not any(doubts.values()):
+        doubts = dict.fromkeys(doubts, 1.0)
+    spent = proportional(
+        {n: max(d, 1e-6) for n, d in doubts.items()}, request.budget, room(states, "synthesize")
+    )
+    reasons = {n: f"doubt {d:.2f} in round 0" for n, d in doubts.items()}
+    return synthesis("static-uncertainty", request, spent, reasons, config)
 
 
-def need(c: ClassState, config: ThinkerConfig) -> float:
-    """How much a class asks for (>= 0); see :func:`plan_thinker`.
-
-    A class without clips in the plan split has no measured figures: it counts as fully weak.
-    """
-    f1, confidence, confused = (c.f1, c.confidence, c.confused) if c.support else (0.0, 0.0, 0.0)
-    value = config.weakness * (1 - f1) + config.doubt * (1 - confidence) + config.confusion * confused
-    value += config.tail if c.tail else 0.0
-    if c.gains:
-        # Clips that did not help are given less of the next budget, those that did a little more.
-        value *= min(1.5, max(0.5, 1.0 + config.gain * c.gains[-1]))
-    return value
+def _even(have: dict[str, int], budget: int, caps: dict[str, float]) -> dict[str, int]:
+    return water_fill(have, dict.fromkeys(have, 1.0), budget, caps)
 
 
-def _plannable(request: PlanRequest) -> list[ClassState]:
-    """Classes that may be synthesized: known to generator and judge, with a real clip to lend its style."""
-    states = [c for c in request.ordered() if c.label in request.plannable and c.real > 0]
-    if not states:
-        raise DataError("no class of this task can be synthesized", cure="use weights trained for the task")
-    return states
-
-
-def _synthesis(
-    planner: PlannerName,
-    request: PlanRequest,
-    spent: Mapping[str, int],
-    reasons: Mapping[str, str],
-    states: Sequence[ClassState],
-    config: ThinkerConfig,
-) -> Plan:
-    """Items with their style policy: half of a single-source class's clips borrow another source's style."""
-    items = []
-    for c in states:
-        count = spent.get(c.label, 0)
-        across = round(count * config.cross_source) if c.single_source else 0
-        shares: list[tuple[Policy, int]] = [("own", count - across), ("cross-source", across)]
-        for style, number in shares:
-            if number:
-                items.append(PlanItem(label=c.label, count=number, style=style, reason=reasons[c.label]))
-    return Plan(planner=planner, method="synthesize", budget=request.budget, items=items)
-
-
-Planner = Callable[[PlanRequest, ThinkerConfig], Plan]
-PLANNERS: dict[PlannerName, Planner] = {
-    "none": plan_nothing,
-    "oversample": plan_oversample,
-    "fill": plan_fill,
-    "thinker": plan_thinker,
-}
-SYNTHESIZING: frozenset[PlannerName] = frozenset(
-    {"random", "class-prior", "fill", "static-uncertainty", "thinker", "llm"}
-)
-
-
-def make_plan(name: PlannerName, request: PlanRequest, config: ThinkerConfig) -> Plan:
-    """Plan a round.
-
-    Raises:
-        DataError: no class can be planned for.
-    """
-    return validate_plan(PLANNERS[name](request, config), request)
+def _brought(have: int, more: int) -> str:
+    return f"{have} clips in train: brought to {have + more}"

@@ -1,66 +1,62 @@
-"""Planners: exact budgets, caps, independence of order."""
+"""Planners: exact budgets, caps, independence of order, and what each of them stands for."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from planner_requests import asked, plan_requests, share, state
 
 from agent.config import ThinkerConfig
-from agent.planners import (
-    PLANNERS,
-    ClassState,
-    Plan,
-    PlanItem,
-    PlanRequest,
-    capped_shares,
-    largest_remainder,
-    level,
-    make_plan,
-    need,
-)
+from agent.planners import PLANNERS, ClassState, Plan, PlanItem, PlanRequest, make_plan, validate_plan
+from agent.planners.shares import largest_remainder, proportional, water_fill
 from training.errors import DataError
 
-share = st.floats(0, 1, allow_nan=False)
+CONFIG = ThinkerConfig()
+ENDLESS = float("inf")
 
 
-@st.composite
-def plan_requests(draw: st.DrawFn) -> PlanRequest:
-    labels = draw(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True))
-    classes = [
-        ClassState(
-            label=name,
-            support=draw(st.integers(0, 40)),
-            f1=draw(share),
-            confidence=draw(share),
-            confused=draw(share),
-            real=draw(st.integers(1, 300)),
-            extra=draw(st.integers(0, 50)),
-            tail=draw(st.booleans()),
-            single_source=draw(st.booleans()),
-            gains=(gains := draw(st.lists(st.floats(-1, 1), max_size=3))),
-            gain_errors=[0.1] * len(gains),
-        )
-        for name in labels
-    ]
-    plannable = draw(st.lists(st.sampled_from(labels), min_size=1, unique=True))
-    return PlanRequest(budget=draw(st.integers(1, 500)), classes=classes, plannable=plannable)
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(plan_requests(), st.randoms())
 def test_every_plan_spends_its_budget_whatever_the_order(request: PlanRequest, rng: random.Random) -> None:
-    shuffled = list(request.classes)
+    shuffled = [
+        c.model_copy(update={"confusions": dict(reversed(c.confusions.items()))}) for c in request.classes
+    ]
     rng.shuffle(shuffled)
     other = request.model_copy(update={"classes": shuffled, "plannable": request.plannable[::-1]})
     for name in PLANNERS:
-        made = make_plan(name, request, ThinkerConfig())
-        assert sum(made.counts.values()) == (0 if name == "none" else request.budget)
-        assert made == make_plan(name, other, ThinkerConfig())
+        made = make_plan(name, request, CONFIG)
+        assert sum(made.counts.values()) == (0 if made.method == "nothing" else request.budget)
+        assert made == make_plan(name, other, CONFIG)
         if made.method == "synthesize":
             assert set(made.counts) <= set(request.plannable)
+        if made.method == "nothing":
+            assert name in ("none", "thinker")
+
+
+@settings(max_examples=120, deadline=None)
+@given(plan_requests(limited=True))
+def test_no_plan_draws_more_than_there_is(request: PlanRequest) -> None:
+    states = {c.label: c for c in request.classes}
+    room = sum(sum(states[n].draws["synthesize"].values()) for n in request.plannable)
+    assume(room >= request.budget)
+    assume(sum(sum(c.draws["restyle"].values()) for c in request.classes) >= request.budget)
+    for name in PLANNERS:
+        made = make_plan(name, request, CONFIG)
+        assert sum(made.counts.values()) == (0 if made.method == "nothing" else request.budget)
+        for item in made.items:
+            assert item.count <= states[item.label].most(made.method, item.style)
+
+
+def test_a_budget_beyond_all_draws_is_refused_with_what_there_is() -> None:
+    few = state("a", draws={"synthesize": {"own": 3}, "restyle": {"own": 2}})
+    for name in ("restyle", "random", "class-prior", "fill", "static-uncertainty", "thinker"):
+        with pytest.raises(DataError, match="distinct draws together"):
+            make_plan(name, asked(few, budget=4), CONFIG)
+    # Duplicates are no draws: repeating is what this control does.
+    assert make_plan("oversample", asked(few, budget=40), CONFIG).counts == {"a": 40}
 
 
 @settings(max_examples=80, deadline=None)
@@ -79,72 +75,106 @@ def test_largest_remainder_is_exact_and_within_one(weights: dict[str, float], to
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from("abcdef"), st.floats(0.01, 9), min_size=1),
-    st.integers(1, 300),
+    st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.floats(0.01, 9), st.integers(0, 80)), min_size=1),
     st.integers(1, 300),
 )
-def test_caps_hold_unless_they_cannot(weights: dict[str, float], total: int, cap: int) -> None:
-    counts = capped_shares(weights, total, cap)
+def test_caps_hold_and_what_is_cut_goes_to_the_others(
+    given: dict[str, tuple[float, int]], total: int
+) -> None:
+    weights, caps = ({n: pair[i] for n, pair in given.items()} for i in (0, 1))
+    if sum(caps.values()) < total:
+        with pytest.raises(DataError, match="distinct draws"):
+            proportional(weights, total, caps)
+        return
+    counts = proportional(weights, total, caps)
     assert sum(counts.values()) == total
-    assert max(counts.values()) <= max(cap, -(-total // len(weights)))
+    assert all(counts[n] <= caps[n] for n in counts)
+    # Whoever has room left got at least its share of the whole.
+    mass = sum(weights.values())
+    assert all(counts[n] == caps[n] or counts[n] > total * weights[n] / mass - 1 for n in counts)
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 100), min_size=1), st.integers(1, 300))
-def test_level_raises_the_smallest_first(have: dict[str, int], total: int) -> None:
-    spent = level(have, total)
+def test_equal_targets_raise_the_smallest_first(have: dict[str, int], total: int) -> None:
+    spent = water_fill(have, dict.fromkeys(have, 0.3), total, dict.fromkeys(have, ENDLESS))
     assert sum(spent.values()) == total
     after = {name: count + spent.get(name, 0) for name, count in have.items()}
-    raised = [after[name] for name, count in spent.items() if count]
     # Nobody who was given a clip stands more than one above anybody else.
-    assert max(raised) - min(after.values()) <= 1
+    assert max(after[name] for name in spent) - min(after.values()) <= 1
 
 
-def state(label: str, **values: object) -> ClassState:
-    base = {"support": 10, "f1": 0.5, "confidence": 0.5, "confused": 0.5, "real": 20}
-    return ClassState(label=label, **{**base, **values})  # type: ignore[arg-type]
+def test_water_rises_in_multiples_of_the_targets() -> None:
+    # Both start empty: 40 clips split 3 to 1 stand at the same level of 10 targets.
+    assert water_fill({"a": 0, "b": 0}, {"a": 3, "b": 1}, 40, {"a": ENDLESS, "b": ENDLESS}) == {
+        "a": 30,
+        "b": 10,
+    }
+    # b stands at level 20 already: a alone rises until (0 + 30) / 3 = 10.
+    assert water_fill({"a": 0, "b": 20}, {"a": 3, "b": 1}, 30, {"a": ENDLESS, "b": ENDLESS}) == {"a": 30}
+    assert water_fill({"a": 0, "b": 20}, {"a": 3, "b": 1}, 30, {"a": 7, "b": ENDLESS}) == {"a": 7, "b": 23}
 
 
-def test_thinker_is_sharper_than_in_proportion_and_prefers_the_weak() -> None:
-    weak, strong = state("weak", f1=0.1), state("strong", f1=0.9)
-    made = make_plan(
-        "thinker",
-        PlanRequest(budget=100, classes=[strong, weak], plannable=["weak", "strong"]),
-        ThinkerConfig(cap_share=1.0),
-    )
-    flat = need(weak, ThinkerConfig()) / (need(weak, ThinkerConfig()) + need(strong, ThinkerConfig()))
-    assert made.counts["weak"] > 100 * flat + 5
+def test_random_draws_all_classes_alike_from_seed_and_round() -> None:
+    classes = [state(name, real=real) for name, real in (("a", 1), ("b", 100), ("c", 10))]
+    made = make_plan("random", asked(*classes, budget=3000), CONFIG)
+    # Each binomial(3000, 1/3): standard deviation 26.
+    assert all(abs(count - 1000) < 130 for count in made.counts.values())
+    assert made == make_plan("random", asked(*classes, budget=3000), CONFIG)
+    for other in ({"seed": 1}, {"round": 2}):
+        assert made != make_plan("random", asked(*classes, budget=3000, **other), CONFIG)
 
 
-def test_thinker_listens_to_measured_gains() -> None:
-    config = ThinkerConfig()
-    assert (
-        need(state("a", gains=[0.2], gain_errors=[0.1]), config)
-        > need(state("a"), config)
-        > need(state("a", gains=[-0.2], gain_errors=[0.1]), config)
-    )
+def test_class_prior_is_inverse_to_the_real_counts_whatever_was_added() -> None:
+    for extra in (0, 50):
+        classes = [state("a", real=10, extra=extra), state("b", real=20), state("c", real=20)]
+        assert make_plan("class-prior", asked(*classes, budget=100), CONFIG).counts == {
+            "a": 50,
+            "b": 25,
+            "c": 25,
+        }
 
 
-def test_an_unmeasured_class_counts_as_fully_weak() -> None:
-    assert need(
-        state("a", support=0, f1=1.0, confidence=1.0, confused=0.0), ThinkerConfig()
-    ) == pytest.approx(1.5)
+def test_static_uncertainty_keeps_the_shares_of_round_0() -> None:
+    first = [state("a", confidence=0.25), state("b", confidence=0.75)]
+    made = make_plan("static-uncertainty", asked(*first, budget=100), CONFIG)
+    assert made.counts == {"a": 75, "b": 25}
+    later = [
+        state("a", confidence=0.9, first_confidence=0.25, extra=75),
+        state("b", confidence=0.1, first_confidence=0.75),
+    ]
+    assert make_plan("static-uncertainty", asked(*later, budget=100), CONFIG).counts == made.counts
+    unmeasured = [state("a", support=0, confidence=1.0), state("b", confidence=0.5)]
+    assert make_plan("static-uncertainty", asked(*unmeasured, budget=90), CONFIG).counts == {"a": 60, "b": 30}
 
 
-def test_single_source_classes_borrow_style() -> None:
-    made = make_plan(
-        "fill",
-        PlanRequest(budget=10, classes=[state("a", single_source=True)], plannable=["a"]),
-        ThinkerConfig(),
-    )
+def test_restyle_counts_as_oversample_and_prefers_foreign_styles() -> None:
+    draws = {"restyle": {"own": 50, "cross-device": 40, "cross-source": 4}}
+    classes = [state("a", real=4, draws=draws), state("b", real=9, draws={"restyle": {"own": 50}})]
+    made = make_plan("restyle", asked(*classes, budget=9, plannable=[]), CONFIG)
+    assert made.method == "restyle"
+    assert made.counts == make_plan("oversample", asked(*classes, budget=9), CONFIG).counts
+    assert [(i.label, i.style, i.count) for i in made.items] == [
+        ("a", "own", 3), ("a", "cross-source", 4), ("b", "own", 2),
+    ]  # fmt: skip
+
+
+def test_single_source_classes_borrow_style_and_full_styles_pass_clips_on() -> None:
+    made = make_plan("fill", asked(state("a", single_source=True), budget=10), CONFIG)
     assert [(i.style, i.count) for i in made.items] == [("own", 5), ("cross-source", 5)]
+    draws = {"synthesize": {"own": 1, "cross-source": 6, "cross-device": 9}}
+    made = make_plan("fill", asked(state("a", single_source=True, draws=draws), budget=10), CONFIG)
+    assert [(i.style, i.count) for i in made.items] == [("own", 1), ("cross-source", 6), ("cross-device", 3)]
+
+
+def test_pick_goes_to_every_synthesizing_planner_and_to_no_other() -> None:
+    for name in PLANNERS:
+        made = make_plan(name, asked(state("a")), ThinkerConfig(pick="hard"))
+        assert all(item.pick == ("hard" if made.method == "synthesize" else None) for item in made.items)
 
 
 def test_oversample_never_plans_a_class_without_clips() -> None:
-    made = make_plan(
-        "oversample", PlanRequest(budget=9, classes=[state("a", real=0), state("b")]), ThinkerConfig()
-    )
-    assert made.counts == {"b": 9}
+    assert make_plan("oversample", asked(state("a", real=0), state("b"), budget=9), CONFIG).counts == {"b": 9}
 
 
 def test_a_plan_that_misses_its_budget_is_refused() -> None:
@@ -154,4 +184,36 @@ def test_a_plan_that_misses_its_budget_is_refused() -> None:
 
 def test_nothing_plannable_is_an_error() -> None:
     with pytest.raises(DataError, match="no class"):
-        make_plan("thinker", PlanRequest(budget=3, classes=[state("a")], plannable=[]), ThinkerConfig())
+        make_plan("thinker", asked(state("a"), plannable=[]), CONFIG)
+
+
+def planned(*items: tuple, method: str = "synthesize") -> Plan:
+    made = [PlanItem(label=n, count=k, style=s, reason="x", **more) for n, k, s, more in items]
+    budget = sum(item.count for item in made)
+    return Plan(planner="thinker", method=method, budget=budget, items=made)  # type: ignore[arg-type]
+
+
+def test_the_check_names_every_fault() -> None:
+    limits = {"synthesize": {"own": 4, "cross-source": 9}}
+    request = asked(state("a", draws=limits), state("b"), state("c", real=0), budget=9, plannable=["a", "c"])
+    fine = planned(("a", 4, "own", {}), ("a", 5, "cross-source", {}))
+    assert validate_plan(fine, request) is fine
+    bad = planned(
+        ("a", 3, "own", {}), ("a", 2, "own", {"pick": "hard"}), ("a", 1, "confused-with", {}),
+        ("b", 1, "own", {}), ("c", 1, "own", {}), ("ghost", 2, "own", {}),
+    )  # fmt: skip
+    with pytest.raises(DataError) as found:
+        validate_plan(bad, request)
+    for fault in (
+        "it has 10 clips, the budget is 9", "no class 'ghost'", "b cannot be synthesized", "c has no real clip",
+        "no recording lends a the style confused-with", "a has 4 distinct draws in style own, 5 are planned",
+    ):  # fmt: skip
+        assert fault in str(found.value)
+    with pytest.raises(DataError, match="no style and no pick"):
+        validate_plan(planned(("b", 9, "own", {"pick": "easy"}), method="duplicate"), request)
+    assert validate_plan(Plan(planner="llm", method="nothing", budget=0), request)
+
+
+def test_gains_need_their_errors() -> None:
+    with pytest.raises(ValueError, match="standard error"):
+        ClassState(label="a", support=1, f1=0, confidence=0, confused=0, real=1, gains=[0.1])

@@ -1,0 +1,154 @@
+"""The Thinker: closed-form targets, shrinkage by hand, and when it stops."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planner_requests import asked, state
+
+from agent.config import ThinkerConfig
+from agent.planners import ClassState, make_plan
+from agent.planners.evidence import Belief, beliefs, class_gains, pooled, shrunk
+from agent.planners.thinker import helpfulness, need, pair, passing, stop
+from diagnoser.predictions import Predictions
+from training.errors import DataError
+
+CONFIG = ThinkerConfig()
+LOOSE = ThinkerConfig(cap_share=1.0)
+
+
+def gained(label: str, *gains: float, error: float = 0.1, **values: Any) -> ClassState:
+    return state(label, gains=list(gains), gain_errors=[error] * len(gains), **values)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 99), min_size=1), st.integers(1, 300))
+def test_equal_needs_are_fill(real: dict[str, int], budget: int) -> None:
+    request = asked(*[state(name, real=count) for name, count in real.items()], budget=budget)
+    assert make_plan("thinker", request, LOOSE).counts == make_plan("fill", request, LOOSE).counts
+
+
+def test_targets_follow_need_to_the_power_of_sharpness() -> None:
+    only_f1 = {"doubt": 0.0, "confusion": 0.0, "tail": 0.0, "cap_share": 1.0}
+    # Needs 0.8 and 0.4, squared 4 to 1; both stand at 10: 80 more make 80 and 20.
+    classes = [state("weak", f1=0.2, real=10), state("strong", f1=0.6, real=10)]
+    made = make_plan("thinker", asked(*classes, budget=80), ThinkerConfig(**only_f1))
+    assert made.counts == {"weak": 70, "strong": 10}
+    flat = make_plan("thinker", asked(*classes, budget=80), ThinkerConfig(**only_f1, sharpness=1.0))
+    assert abs(flat.counts["weak"] - 57) <= 1  # 2 to 1 of 100 is 67 to 33, less the 10 that are there
+
+
+def test_need_adds_its_terms() -> None:
+    a = state("a", f1=0.6, confidence=0.3, support=10, confusions={"b": 3}, tail=True)
+    b = state("b", support=20, confusions={"a": 6, "c": 1})
+    request = asked(a, b, state("c", support=0))
+    assert pair(a, request) == pytest.approx((3 + 6) / 30)
+    assert need(a, request, CONFIG) == pytest.approx(0.4 + 0.5 * 0.7 + 0.3 * 0.3 + 0.5)
+    # Never measured: fully weak and doubtful, whatever its figures say.
+    assert need(state("d", support=0, f1=1.0, confidence=1.0), request, CONFIG) == pytest.approx(1.5)
+
+
+def test_evidence_moves_the_budget() -> None:
+    def count_of_a(*gains: float, error: float = 0.05) -> int:
+        classes = [gained("a", *gains, error=error, tail=True, real=10), state("b", tail=False, real=10)]
+        return make_plan("thinker", asked(*classes, budget=60), LOOSE).counts.get("a", 0)
+
+    assert count_of_a(0.2) > count_of_a() > count_of_a(-0.2) == 0
+    # The same gain, less sure, moves less.
+    assert count_of_a() < count_of_a(0.2, error=0.4) < count_of_a(0.2)
+
+
+def test_helpfulness_is_twice_the_chance_of_a_gain() -> None:
+    assert helpfulness(None, CONFIG) == 1
+    assert helpfulness(Belief(0.0, 0.1), CONFIG) == pytest.approx(1)
+    assert helpfulness(Belief(0.1, 0.1), CONFIG) == pytest.approx(2 * 0.841345, abs=1e-5)
+    assert helpfulness(Belief(-0.1, 0.1), ThinkerConfig(gain=2.0)) == pytest.approx(
+        (2 * 0.158655) ** 2, abs=1e-5
+    )
+    assert helpfulness(Belief(-0.1, 0.1), ThinkerConfig(gain=0.0)) == 1
+
+
+def test_rejected_classes_are_planned_less() -> None:
+    assert passing(state("a")) == 1
+    assert passing(state("a", screened=9, rejected=9)) == pytest.approx(0.1)
+    classes = [state("a", real=10, screened=30, rejected=29), state("b", real=10)]
+    made = make_plan("thinker", asked(*classes, budget=60), LOOSE)
+    # Targets 2/31 to 1: b takes all before its level reaches that of a.
+    assert made.counts == {"b": 60}
+    assert make_plan("fill", asked(*classes, budget=60), LOOSE).counts == {"a": 30, "b": 30}
+
+
+def test_shrinkage_by_hand() -> None:
+    # Errors 0.1 (weight 100 each); gains 0.0 and 0.4: mean 0.2, Q = 100 · (0.04 + 0.04) = 8,
+    # τ² = (8 − 1) / (200 − 20000 / 200) = 0.07. Weights 1 / (0.01 + 0.07) = 12.5 each: σ² = 1 / 25 = 0.04.
+    classes = [gained("a", 0.0), gained("b", 0.4), state("c"), state("d", tail=True)]
+    mean = pooled(classes)
+    assert mean is not None
+    assert (mean.gain, mean.error) == (pytest.approx(0.2), pytest.approx(0.2))
+    found = beliefs(classes)
+    # B = 0.07 / 0.08 = 0.875: a = 0.125 · 0.2, variance 0.875 · 0.01 + 0.125² · 0.04.
+    assert found["a"].gain == pytest.approx(0.025)
+    assert found["a"].error == pytest.approx(math.sqrt(0.00875 + 0.000625))
+    assert found["b"].gain == pytest.approx(0.375)
+    # Without a gain of its own: the mean, and both doubts.
+    assert found["c"] == Belief(pytest.approx(0.2), pytest.approx(math.sqrt(0.04 + 0.07)))  # type: ignore[arg-type]
+    assert "d" not in found  # the tail was never given clips
+
+
+def test_classes_that_agree_share_one_gain() -> None:
+    found = beliefs([gained("a", 0.1), gained("b", 0.12, 0.08)])
+    # Spread below the errors: τ² = 0, everybody has the mean of three rounds, error 0.1 / √3.
+    for belief in found.values():
+        assert belief.gain == pytest.approx(0.1)
+        assert belief.error == pytest.approx(0.1 / math.sqrt(3))
+    assert shrunk(Belief(1.0, 0.1), Belief(0.0, 0.1), 0.0).gain == 0
+
+
+def test_stops_when_clips_harm_everybody_and_not_before() -> None:
+    harm = {"error": 0.05}
+    tail, rest = gained("a", -0.2, -0.2, tail=True, **harm), gained("b", -0.3, -0.2, **harm)
+    made = make_plan("thinker", asked(tail, rest), CONFIG)
+    assert (made.method, made.budget, made.items) == ("nothing", 0, [])
+    assert "tail classes -0.200 ± 0.035" in made.note and "other classes -0.250 ± 0.035" in made.note
+    for other in (
+        gained("b", -0.3, **harm),  # one round is no evidence
+        gained("b", -0.3, 0.3, **harm),  # helped once
+        gained("b", -0.1, -0.1, error=0.3),  # not beyond two standard errors
+        state("b"),  # never tried: the budget goes there
+    ):
+        assert stop([tail, other]) == ""
+    assert make_plan("thinker", asked(tail, state("b")), LOOSE).counts == {"b": 30}
+    assert stop([tail])  # a task whose plannable classes are all tail
+
+
+def test_part_of_the_clips_sound_like_the_class_it_is_taken_for() -> None:
+    request = asked(state("a", confusions={"b": 4, "c": 4}), state("b"), budget=40)
+    made = make_plan("thinker", request, ThinkerConfig(cap_share=1.0, confused_with=0.25))
+    styles = {i.style: i.count for i in made.items if i.label == "a"}
+    assert styles["confused-with"] == math.floor(0.25 * sum(styles.values()))
+    assert {i.style for i in made.items if i.label == "b"} == {"own"}
+    assert request.classes[0].partner == "b"  # names decide ties
+
+
+def predictions(guesses: list[int], ids: str = "clip") -> Predictions:
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    probs = np.eye(3)[guesses]
+    names = [f"{ids}{i}" for i in range(6)]
+    return Predictions(names, [f"s{i}" for i in range(6)], labels, probs, ("x", "y", "z"))
+
+
+def test_class_gains_are_paired_and_never_surer_than_a_clip() -> None:
+    before, after = predictions([0, 0, 1, 1, 1, 1]), predictions([0, 0, 0, 0, 1, 1])
+    found = class_gains(after, before)
+    assert set(found) == {"x", "y"}  # z has no clip
+    assert found["x"][0] == pytest.approx(1 - 2 * 2 / 6, abs=1e-5)
+    assert found["x"][1] > 1 / 5
+    # Equal predictions: no change in any draw, and still one clip's share of doubt.
+    assert class_gains(before, before)["y"] == (0.0, pytest.approx(1 / 3, abs=1e-5))
+    with pytest.raises(DataError, match="other clips"):
+        class_gains(after, predictions([0] * 6, "other"))
