@@ -82,6 +82,7 @@ class FlowSize(Strict):
         times: density of the flow times in training.
         content: what the sounds are read from: units and label, or the label alone, without a Resp-MLLM.
         prefix: largest share of a clip's frames that is given as frames of the reference, before the clip.
+        patch: neighbouring frames that share a token of the network.
     """
 
     dim: int = Field(default=160, gt=0)
@@ -95,6 +96,7 @@ class FlowSize(Strict):
     times: Times = "uniform"
     content: Literal["units", "none"] = "units"
     prefix: float = Field(default=0.0, ge=0, lt=1)  # the paper's is 0.3
+    patch: int = Field(default=1, gt=0)
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

@@ -54,7 +54,7 @@ class FlowDecoder(Model):
         self.config: FlowConfig = config
         size = config.codec.dim
         outputs = 2 * size if config.predict == "texture" else size
-        dit = DiT(size, outputs, config.dim, config.layers, config.heads)
+        dit = DiT(size, outputs, config.dim, config.layers, config.heads, config.patch)
         self.flow = FlowMatching(dit, config.unguided, config.predict, config.times)
         if config.content == "units":
             self.unit = nn.Embedding(config.codebook, config.unit_dim)

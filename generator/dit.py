@@ -1,4 +1,4 @@
-"""Diffusion transformer: one token per frame, adaLN-Zero, rotary positions, length masks."""
+"""Diffusion transformer: a token per frame or few, adaLN-Zero, rotary positions, length masks."""
 
 from __future__ import annotations
 
@@ -64,17 +64,18 @@ class DiT(nn.Module):
         dim: width.
         layers: blocks.
         heads: attention heads.
+        patch: neighbouring frames that share a token.
     """
 
-    def __init__(self, size: int, outputs: int, dim: int, layers: int, heads: int):
+    def __init__(self, size: int, outputs: int, dim: int, layers: int, heads: int, patch: int = 1):
         super().__init__()
-        self.dim, self.heads = dim, heads
-        self.enter = nn.Linear(size, dim)
+        self.dim, self.heads, self.patch = dim, heads, patch
+        self.enter = nn.Linear(patch * size, dim)
         self.time = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(dim, 2 * dim)
-        self.leave = nn.Linear(dim, outputs)
+        self.leave = nn.Linear(dim, patch * outputs)
         self.zero_init()
 
     def zero_init(self) -> None:
@@ -97,10 +98,18 @@ class DiT(nn.Module):
             ``(B, L, outputs)``, zero on padding.
         """
         vector = functional.silu(vector + self.time(timestep_embedding(t, self.dim)))
-        turn = rotary(x.shape[1], self.dim // self.heads, x.device)
-        keys = mask[:, None, None, :]
-        y = self.enter(x) + content
+        real = mask[..., None]
+        # What stands on padding may share a token with real frames.
+        y = self.enter(self._join(x * real).flatten(2)) + self._join(content * real).mean(2)
+        turn = rotary(y.shape[1], self.dim // self.heads, x.device)
+        keys = self._join(real).any(2)[:, None, None, :, 0]
         for block in self.blocks:
             y = block(y, vector, keys, turn)
         shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
-        return self.leave(self.norm(y) * (1 + scale) + shift) * mask[..., None]
+        y = self.leave(self.norm(y) * (1 + scale) + shift)
+        return y.unflatten(2, (self.patch, -1)).flatten(1, 2)[:, : x.shape[1]] * real
+
+    def _join(self, x: Tensor) -> Tensor:
+        """``(B, L, d)`` to the frames of each token ``(B, ⌈L / patch⌉, patch, d)``."""
+        short = -x.shape[1] % self.patch
+        return functional.pad(x, (0, 0, 0, short)).unflatten(1, (-1, self.patch))

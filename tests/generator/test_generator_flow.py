@@ -39,11 +39,12 @@ def awake(config: FlowConfig) -> FlowDecoder:
     return model
 
 
-def test_padding_never_changes_the_decoder(flow_config: FlowConfig) -> None:
-    model = awake(flow_config).eval()
-    values = inputs(model, [16, 40, 24])
+@pytest.mark.parametrize("patch", [1, 3])  # the lengths are no multiples of 3
+def test_padding_never_changes_the_decoder(flow_config: FlowConfig, patch: int) -> None:
+    model = awake(flow_config.model_copy(update={"patch": patch})).eval()
+    values = inputs(model, [16, 40, 25])
     keys = ("units", "columns", "label", "features", "feature_columns", "spectrum")
-    noise = [torch.randn(n, 80) for n in (16, 40, 24)]
+    noise = [torch.randn(n, 80) for n in (16, 40, 25)]
     together = model.sample(*(values[k] for k in keys), noise, steps=2)
     values["units"][0, 2:] = 3
     values["features"][0, 1:] = 50.0
@@ -58,8 +59,9 @@ def test_padding_never_changes_the_decoder(flow_config: FlowConfig) -> None:
         assert torch.allclose(out, together[i], atol=2e-3, rtol=1e-3)
 
 
-def test_loss_ignores_padded_frames(flow_config: FlowConfig) -> None:
-    model = awake(flow_config).eval()
+@pytest.mark.parametrize("patch", [1, 3])
+def test_loss_ignores_padded_frames(flow_config: FlowConfig, patch: int) -> None:
+    model = awake(flow_config.model_copy(update={"patch": patch})).eval()
     values = inputs(model, [16, 40])
     torch.manual_seed(1)
     first = model(**values).error
@@ -74,6 +76,7 @@ def test_loss_ignores_padded_frames(flow_config: FlowConfig) -> None:
         {},
         {"predict": "x", "content": "none"},
         {"predict": "velocity", "prefix": 0.3, "times": "logit_normal"},
+        {"patch": 2},
     ],
 )
 def test_every_parameter_gets_a_gradient(flow_config: FlowConfig, chosen: dict[str, Any]) -> None:
