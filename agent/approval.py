@@ -17,7 +17,7 @@ from training.progress import console
 WAITING = "waiting"  # the event
 
 
-class Waiting(Exception):  # noqa: N818 (no error: the run is well and waits)
+class Waiting(Exception):
     """A plan waits for the user; the run goes on when it is resumed."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from agent.approval import resume_line
+from agent.approval import Waiting, resume_line
 from agent.config import LoopConfig
 from agent.figures import SCORES
 from agent.graph import checkpoints, run_planner
@@ -24,6 +24,8 @@ from training.errors import RespError, RunError
 from training.files import read_json, write_json
 from training.progress import console
 from training.run import Run, open_run
+
+__all__ = ["Waiting", "run_loop"]
 
 NARROW = 3  # figures per row that fit 80 columns with their intervals; the report has them all
 
