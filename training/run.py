@@ -43,21 +43,28 @@ class Run:
             os.fsync(file.fileno())
 
     def events(self) -> list[dict[str, Any]]:
-        """All complete events in order; a line torn by a kill is left out."""
-        path = self.folder / EVENTS
-        if not path.is_file():
-            return []
-        found = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return found
+        """All complete events in order, see :func:`read_events`."""
+        return read_events(self.folder)
 
     def relative(self, path: Path) -> str:
         """A path inside the run, relative to it, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """All complete events of a run in order; a line torn by a kill is left out."""
+    path = folder / EVENTS
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from agent.cli import (
     generate,
     generator,
     loop,
+    runs,
     train,
 )
 from training.errors import RespError
@@ -56,6 +57,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.add_typer(beats.app, name="beats")
 app.add_typer(generator.app, name="generator")
+app.add_typer(runs.app, name="runs")
 app.command()(doctor.doctor)
 
 
