@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent.config import LLMSettings
@@ -64,43 +65,46 @@ def live(settings: LLMSettings, seed: int) -> Ask:
     return ask
 
 
-def replayed(settings: LLMSettings, run: str, number: int) -> Ask:
-    """Answer from the archive of a round of another run.
+def replayed(settings: LLMSettings, run: str) -> Ask:
+    """Answer from the talks archived in another run.
 
     Raises:
-        RunError: that run holds no talk of the round, or another one than is asked for now.
+        RunError: that run holds no talk, or another one than is asked for now.
     """
     folder = expand(run)
-    paths = sorted(folder.glob(f"rounds/{number:02d}/plan-*/{ARCHIVE}"))
-    if not paths:
+    paths = sorted(folder.glob(f"rounds/*/plan-*/{ARCHIVE}"))
+    talks = {path: validate(Talk, read_json(path), where=str(path)).turns for path in paths}
+    if not any(talks.values()):
         raise RunError(
-            f"holds no replies of a model for round {number}",
-            path=folder,
-            cure="give a run whose planner llm came that far",
+            "holds no replies of a model", path=folder, cure="give a run that planner llm planned in"
         )
-    talks = {path: validate(Talk, read_json(path), where=str(path)) for path in paths}
-    left: list[Turn] | None = None
+    path: Path | None = None
+    left: list[Turn] = []
 
     def ask(messages: Sequence[Message]) -> Turn:
-        nonlocal left
+        nonlocal path, left
         wanted = asked(settings, messages)
-        if left is None:
-            # A run may hold several talks of a round; the right one begins as this one does.
-            fitting = [t for t in talks.values() if t.turns and t.turns[0].asked == wanted]
-            left = list((fitting or list(talks.values()))[0].turns)
+        if path is None:
+            # The talk that begins as this one does; where none does, the nearest tells what differs.
+            path = min((p for p in paths if talks[p]), key=lambda p: len(_changes(talks[p][0], wanted)))
+            left = list(talks[path])
         if not left:
-            raise RunError("the archived talk ends too early", path=paths[0], cure="run it without --replay")
+            raise RunError("the archived talk ends too early", path=path, cure="run it without --replay")
         turn = left.pop(0)
-        if turn.asked != wanted:
-            keys = differences(_opened(turn.asked), _opened(wanted))
+        changes = _changes(turn, wanted)
+        if changes:
             raise RunError(
-                f"the archived request is another one (differs in: {', '.join(keys[:8])})",
-                path=paths[0],
+                f"the archived request is another one (differs in: {', '.join(changes[:8])})",
+                path=path,
                 cure="replay with the config, weights and data of that run",
             )
         return turn
 
     return ask
+
+
+def _changes(turn: Turn, wanted: dict[str, Any]) -> list[str]:
+    return differences(_opened(turn.asked), _opened(wanted))
 
 
 def _opened(value: dict[str, Any]) -> dict[str, Any]:

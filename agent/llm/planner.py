@@ -29,10 +29,7 @@ def plan_llm(request: PlanRequest, config: ThinkerConfig, settings: LLMSettings,
         RunError: the run to replay holds no talk, or another one.
         DataError: no class can be planned for.
     """
-    if settings.replay is None:
-        ask = live(settings, request.seed)
-    else:
-        ask = replayed(settings, settings.replay, request.round)
+    ask = live(settings, request.seed) if settings.replay is None else replayed(settings, settings.replay)
     turns: list[Turn] = []
     plan, reason = _talk(request, settings.repairs, ask, turns)
     write_json(archive / ARCHIVE, Talk(turns=turns, given_up=reason).model_dump(mode="json"))

@@ -268,8 +268,8 @@ def test_classes_that_look_the_same_are_refused() -> None:
         first_messages(request(classes=[class_state("a b"), class_state("a\nb")], plannable=["a b"]))
 
 
-def archived(tmp_path: Path, number: int = 1) -> Path:
-    folder = tmp_path / f"run/rounds/{number:02d}/plan-0123abcd"
+def archived(tmp_path: Path) -> Path:
+    folder = tmp_path / "run/rounds/01/plan-0123abcd"
     folder.mkdir(parents=True)
     return folder
 
@@ -324,16 +324,16 @@ def test_a_replay_of_another_request_is_refused_by_name(
 def test_a_replay_needs_a_run_that_came_so_far(server: ChatServer, tmp_path: Path) -> None:
     server.script = [say("hm"), say(proposal(GOOD))]
     folder = archived(tmp_path)
-    plan(server, folder)
+    plan(server, folder, request(round=3))
     run = str(tmp_path / "run")
-    with pytest.raises(RunError, match="no replies of a model for round 2"):
-        plan(server, tmp_path, request(round=2), replay=run)
+    with pytest.raises(RunError, match=r"content\.round\)"):
+        plan(server, tmp_path, request(round=4), replay=run)
     with pytest.raises(RunError, match="no replies"):
         plan(server, tmp_path, replay=str(tmp_path / "never"))
     talk = read_json(folder / "llm.json")
     write_json(folder / "llm.json", {**talk, "turns": talk["turns"][:1]})
     with pytest.raises(RunError, match="ends too early"):
-        plan(server, tmp_path, replay=run)
+        plan(server, tmp_path, request(round=3), replay=run)
     write_json(folder / "llm.json", {"turns": [{"asked": []}]})
     with pytest.raises(ConfigError, match="asked"):
         plan(server, tmp_path, replay=run)
