@@ -11,6 +11,7 @@ from agent_fakes import FakeRooms, config
 
 from agent.child import run_command
 from agent.config import LoopConfig
+from agent.config_compare import CompareConfig
 from agent.config_designs import DesignsConfig
 from agent.config_pretrain import PretrainConfig
 from agent.designs import Designs
@@ -25,6 +26,8 @@ from training.run import open_run
 
 LOOPS = ("quickstart", "small-spr2icbhi", "small-icbhi2spr", "ci-gate", "ci-simulator")
 TRAININGS = {
+    "compare-hardness": CompareConfig,
+    "compare-planners": CompareConfig,
     "diagnoser-small": DiagnoserTrainConfig,
     "generator-designs": DesignsConfig,
     "masked-base": MaskedStageConfig,

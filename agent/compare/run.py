@@ -1,0 +1,209 @@
+"""Run the loops of a comparison. Rows share whatever their nodes have in common; what is finished is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from agent.compare.rows import Row, loop_config
+from agent.config import LoopConfig, RealCorpus, SimulatedCorpus
+from agent.figures import tidy
+from agent.graph import STEPS_PER_ROUND, build_graph
+from agent.rooms import PREDICTIONS, Rooms
+from agent.state import LoopState, first_state
+from agent.stop import Stopped, stoppable
+from agent.summary import make_results
+from agent.work import Work
+from resp229k.corpus import Corpus
+from training.config import Strict
+from training.errors import RunError
+from training.files import digest
+from training.progress import console
+from training.run import Run, open_run
+
+FORMAT = 1  # raised when results of earlier code would differ
+TESTED = "tested"
+
+MakeRooms = Callable[[LoopConfig, Path], Rooms]
+
+
+class Home(Strict):
+    """What a folder of loops stands on; nodes of rows and seeds with equal inputs share their outputs there."""
+
+    format: int
+    corpus: SimulatedCorpus | RealCorpus
+
+
+class TestedRooms(Rooms):
+    """The real rooms; they also keep what a diagnoser said of the test split, for paired intervals."""
+
+    def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
+        """As :meth:`agent.rooms.Rooms.evaluate`; the predictions are kept at :func:`tested`."""
+        from diagnoser.evaluate import evaluate
+
+        found = evaluate(
+            model,
+            Corpus.open(self.run / "corpus"),
+            "test",
+            self.config.task,
+            tail=tail,
+            cache=self.run / "features",
+            seed=self.config.seed,
+            save=tested(self.run, model.relative_to(self.run).as_posix()),
+        )
+        return tidy(found)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A finished loop.
+
+    Attributes:
+        row: whose.
+        seed: of corpus (if simulated), weights and draws.
+        results: what ``summary.json`` of a run holds under ``results``.
+        record: the row's part of them: ``rounds``, ``added`` and ``test``.
+        model: the last diagnoser, by its place in the home; equal inputs, equal place.
+        predictions: file of what it said of the test split.
+        seconds: that this process spent on it.
+        fresh: whether anything was still to be done.
+    """
+
+    row: Row
+    seed: int
+    results: dict[str, Any]
+    record: dict[str, Any]
+    model: str
+    predictions: Path
+    seconds: float
+    fresh: bool
+
+
+def tested(home: Path, model: str) -> Path:
+    """Where a diagnoser's predictions of the test split lie; ``model`` is relative to the home."""
+    return home / TESTED / Path(model).parent.relative_to("rounds") / PREDICTIONS
+
+
+def run_loops(
+    base: LoopConfig,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    work: Path,
+    *,
+    verbose: bool = False,
+    rooms: MakeRooms = TestedRooms,
+) -> list[Loop]:
+    """Run every row with every seed, seed by seed, so that an interruption leaves whole seeds.
+
+    Run again, finished steps are read from ``work``. Their outputs depend on their inputs, not on the code:
+    choose another ``work`` after a change of the code.
+
+    Args:
+        base: what the rows share.
+        rows: of the comparison.
+        seeds: of the loops.
+        work: keeps corpora, features, models and clips.
+        verbose: print every step, as the loop does.
+        rooms: makes what stands in for the other packages (tests).
+
+    Raises:
+        ConfigError: a row's value is wrong.
+        RunError: another process works in ``work``.
+        Stopped: the process was asked to end; the step under way was finished.
+    """
+    configs = {(row.label, seed): loop_config(base, row, seed) for seed in seeds for row in rows}
+    found: list[Loop] = []
+    with stoppable():
+        try:
+            for seed in seeds:
+                with open_home(configs[rows[0].label, seed].corpus, work) as home:
+                    for row in rows:
+                        found.append(_run(home, row, configs[row.label, seed], verbose, rooms))
+                        _tell(found, len(configs))
+        except Stopped as stop:
+            console.print(f"stopped by {stop.signal}; the same command goes on from here", highlight=False)
+            raise
+    return found
+
+
+@contextmanager
+def open_home(corpus: SimulatedCorpus | RealCorpus, work: Path) -> Iterator[Run]:
+    """The folder of all loops on a corpus, held until the block ends.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    config = Home(format=FORMAT, corpus=corpus)
+    name = f"sim-{corpus.simulate.seed}" if corpus.kind == "simulated" else Path(corpus.build.protocol).stem
+    folder = work / f"{name}-{digest(config.model_dump(mode='json'))[:8]}"
+    try:
+        with open_run(folder, config, resume=folder.is_dir()) as run:
+            yield run
+    except RunError as error:
+        if error.path != str(folder):
+            raise
+        raise RunError(error.message, path=folder, cure="wait for it, or choose another --work") from error
+
+
+def _run(home: Run, row: Row, config: LoopConfig, verbose: bool, rooms: MakeRooms) -> Loop:
+    work = Work(home, config, rooms(config, home.folder))
+    planner = row.config.planner
+    began = time.monotonic()
+    # Without checkpoints: every step that was finished is found by its inputs.
+    graph = build_graph(work)
+    with _quiet(not verbose):
+        state = cast(
+            LoopState,
+            graph.invoke(
+                first_state(planner, config.rounds),
+                {"recursion_limit": STEPS_PER_ROUND * (config.rounds + 2)},
+            ),
+        )
+    results = make_results(work, {planner: state})
+    predictions = tested(home.folder, state["model"])
+    if not predictions.is_file():
+        raise RunError("is missing", path=predictions, cure="remove the folder of its corpus in --work")
+    return Loop(
+        row=row,
+        seed=config.seed,
+        results=results,
+        record=results["planners"][planner],
+        model=f"{home.folder.name}/{state['model']}",
+        predictions=predictions,
+        seconds=round(time.monotonic() - began, 3),
+        fresh=bool(work.fresh),
+    )
+
+
+@contextmanager
+def _quiet(on: bool) -> Iterator[None]:
+    before, console.quiet = console.quiet, on or console.quiet
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def _tell(found: Sequence[Loop], total: int) -> None:
+    """A line on the last loop, with about how long the others take: as long as those that were not kept."""
+    last = found[-1]
+    score = last.record["test"]["metrics"]["macro_f1"]["value"]
+    took = f"{last.seconds:.0f} s" if last.fresh else "kept"
+    paid = [one.seconds for one in found if one.fresh]
+    left = total - len(found)
+    more = f", {_about(left * sum(paid) / len(paid))} left" if paid and left else ""
+    console.print(
+        f"{len(found)} of {total}: {last.row.label}, seed {last.seed}: macro-F1 {score:.3f}, {took}{more}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _about(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
