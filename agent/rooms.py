@@ -187,6 +187,23 @@ class Rooms:
         after, earlier = (Predictions.load(folder / PREDICTIONS) for folder in (scored, before))
         return paired_difference(after, earlier, self.config.seed)
 
+    def gains(self, scored: Path, before: Path) -> dict[str, tuple[float, float]]:
+        """Change of each class's F1 between two folders of :meth:`score`, with its standard error."""
+        from agent.planners.evidence import class_gains
+        from diagnoser.predictions import Predictions
+
+        after, first = (Predictions.load(folder / PREDICTIONS) for folder in (scored, before))
+        return class_gains(after, first)
+
+    def losses(self, model: Path, corpus: Corpus) -> np.ndarray:
+        """Cross-entropy of a diagnoser on every clip of a corpus, nats ``(N,)``, in the order of its clips."""
+        from diagnoser.predict import Predictor
+
+        predictor = Predictor.load(model)
+        found = predictor.predict_corpus(corpus, predictor.build_store(corpus, self.run / "features"))
+        own = found.probs[np.arange(len(found.labels)), found.labels]
+        return -np.log(np.maximum(own.astype(np.float64), 1e-12))
+
     def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
         """Figures on the test split with 95 % intervals over subjects.
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from agent.config import ScreenSettings
+from agent.config import Pick, ScreenSettings
 from resp229k.audio import RATE
 from training.config import Strict
+from training.errors import DataError
+from training.seeds import derive
 
 FULL_SCALE = 0.999  # |sample| from which on a 16-bit sample counts as clipped
 
@@ -23,23 +26,31 @@ Reason = Literal[
     "too short",
     "duplicate",
     "near duplicate",
+    "copy",
     "off class",
+    "too hard",
     "surplus",
 ]
 HARD: frozenset[str] = frozenset(
     {"not finite", "silent", "clipped", "too short", "duplicate", "near duplicate"}
 )
+Found = list[tuple[Reason, str] | None]
+Group = tuple[str, Pick | None]  # class, and how the plan picks among its candidates
 
 
 class Candidate(Strict):
-    """A synthetic clip before the screen."""
+    """A synthetic clip before the screen; ``pick`` is the plan's."""
 
     clip_id: str
     label: str
+    pick: Pick | None = None
 
 
 class Verdict(Strict):
-    """What the screen found of one clip; ``rank`` 1 is the judge's first choice."""
+    """What the screen found of one clip; ``rank`` 1 is the judge's first choice.
+
+    ``loss`` is the current diagnoser's, in nats, where the plan says which to pick.
+    """
 
     clip_id: str
     label: str
@@ -48,6 +59,26 @@ class Verdict(Strict):
     detail: str = ""
     rank: int | None = None
     probability: float | None = None
+    pick: Pick | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What the screen may ask of others, each for the waves that got that far.
+
+    Attributes:
+        copied: what each of some waves is a copy of, empty where of nothing; None: nobody looks.
+        losses: of the current diagnoser on candidates, nats ``(N,)``; needed where the plan picks.
+        judged: whether a candidate must be heard as its class. Not asked of restyled clips: their class
+            is that of the real clip inside, and a weak judge would only take the typical ones.
+        seed: of ``random`` picks.
+    """
+
+    copied: Callable[[Sequence[np.ndarray]], list[str]] | None = None
+    losses: Callable[[Sequence[str]], np.ndarray] | None = None
+    judged: bool = True
+    seed: int = 0
 
 
 class ScreenReport(Strict):
@@ -58,6 +89,14 @@ class ScreenReport(Strict):
     generated: dict[str, int]
     kept: dict[str, int]
     short: dict[str, int]  # planned clips that are missing after the screen
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Candidates per class that were unusable: all that were dropped and not merely left over."""
+        return {
+            name: sum(v.label == name and not v.kept and v.reason != "surplus" for v in self.verdicts)
+            for name in self.generated
+        }
 
     @property
     def kept_ids(self) -> set[str]:
@@ -87,38 +126,95 @@ def screen(
     fingerprints: np.ndarray,
     probabilities: np.ndarray,
     judge_classes: Sequence[str],
-    planned: Mapping[str, int],
+    planned: Mapping[Group, int],
     settings: ScreenSettings,
+    checks: Checks,
 ) -> ScreenReport:
-    """Judge every candidate and keep the best ``planned`` of each class.
+    """Judge every candidate and keep the best ``planned`` of each class and pick.
+
+    Usable, distinct, no copies and on class they must all be. Without a pick the judge's likeliest stay.
+    With one the current diagnoser's loss decides: ``hard`` keeps the largest, ``easy`` the smallest,
+    ``random`` any; a loss above ``max_loss`` is dropped whatever the pick, so that all three choose among
+    the same candidates.
 
     Args:
         candidates: ``N`` clips, in a fixed order.
         waves: their samples, each ``(n,)`` at 16 kHz.
         fingerprints: ``(N, D)`` finite features in which near duplicates are looked for.
         probabilities: ``(N, C)`` of the judge, in the order of ``judge_classes``.
-        judge_classes: the judge's classes.
-        planned: clips wanted per class.
+        judge_classes: the judge's classes; none where nobody judges.
+        planned: clips wanted per class and pick.
         settings: thresholds.
+        checks: what is asked of others.
+
+    Raises:
+        DataError: the plan picks and nobody gives losses.
     """
     found = _hard_verdicts(candidates, waves, fingerprints, settings)
+    if checks.copied is not None:
+        _drop_copies(found, waves, checks.copied)
     opinions = [
-        _opinion(c.label, row, judge_classes) for c, row in zip(candidates, probabilities, strict=True)
+        _opinion(c.label, row, judge_classes) if checks.judged else None
+        for c, row in zip(candidates, probabilities, strict=True)
     ]
-    for i, (rank, probability) in enumerate(opinions):
-        if found[i] is None and (rank > settings.min_rank or probability < settings.min_probability):
-            found[i] = ("off class", f"rank {rank}, probability {probability:.3f}")
-    for label in sorted(planned):
-        mine = [i for i, c in enumerate(candidates) if c.label == label]
-        # The likeliest first; the id breaks ties, so that equal inputs keep equal clips.
-        mine.sort(key=lambda i: (-opinions[i][1], candidates[i].clip_id))
-        passed = [i for i in mine if found[i] is None]
-        for i in passed[planned[label] :]:
-            found[i] = ("surplus", f"{planned[label]} planned, better ones stay")
+    for i, opinion in enumerate(opinions):
+        if found[i] is None and opinion is not None:
+            rank, probability = opinion
+            if rank > settings.min_rank or probability < settings.min_probability:
+                found[i] = ("off class", f"rank {rank}, probability {probability:.3f}")
+    losses = _losses(candidates, found, checks)
+    for i, loss in losses.items():
+        if loss > settings.max_loss:
+            found[i] = ("too hard", f"loss {loss:.2f}, at most {settings.max_loss:g}")
+    for group in sorted(planned, key=lambda g: (g[0], g[1] or "")):
+        passed = [i for i, c in enumerate(candidates) if (c.label, c.pick) == group and found[i] is None]
+        # The id breaks ties, so that equal inputs keep equal clips.
+        passed.sort(
+            key=lambda i: (
+                _place(candidates[i], opinions[i], losses.get(i), checks.seed),
+                candidates[i].clip_id,
+            )
+        )
+        for i in passed[planned[group] :]:
+            found[i] = ("surplus", f"{planned[group]} planned, {_better(group[1])} stay")
     verdicts = [
-        _verdict(c, reason, opinion) for c, reason, opinion in zip(candidates, found, opinions, strict=True)
+        _verdict(c, reason, opinion, losses.get(i))
+        for i, (c, reason, opinion) in enumerate(zip(candidates, found, opinions, strict=True))
     ]
     return _report(verdicts, planned)
+
+
+def _drop_copies(
+    found: Found, waves: Sequence[np.ndarray], copied: Callable[[Sequence[np.ndarray]], list[str]]
+) -> None:
+    usable = [i for i, reason in enumerate(found) if reason is None]
+    for i, detail in zip(usable, copied([waves[i] for i in usable]) if usable else [], strict=True):
+        if detail:
+            found[i] = ("copy", detail)
+
+
+def _losses(candidates: Sequence[Candidate], found: Found, checks: Checks) -> dict[int, float]:
+    """Losses of those candidates left among which the plan picks, by row."""
+    asked = [i for i, c in enumerate(candidates) if c.pick is not None and found[i] is None]
+    if not asked:
+        return {}
+    if checks.losses is None:
+        raise DataError("the plan picks by the diagnoser's loss, and there is none")
+    values = checks.losses([candidates[i].clip_id for i in asked])
+    return {i: round(float(value), 6) for i, value in zip(asked, values, strict=True)}
+
+
+def _place(candidate: Candidate, opinion: tuple[int, float] | None, loss: float | None, seed: int) -> float:
+    """What candidates are sorted by, the first stay."""
+    if candidate.pick is None or loss is None:
+        return -opinion[1] if opinion is not None else 0.0
+    if candidate.pick == "random":
+        return float(derive(seed, "pick", candidate.clip_id))
+    return loss if candidate.pick == "easy" else -loss
+
+
+def _better(pick: Pick | None) -> str:
+    return {"hard": "harder ones", "easy": "easier ones", "random": "others", None: "better ones"}[pick]
 
 
 def _hard_verdicts(
@@ -126,9 +222,9 @@ def _hard_verdicts(
     waves: Sequence[np.ndarray],
     fingerprints: np.ndarray,
     settings: ScreenSettings,
-) -> list[tuple[Reason, str] | None]:
+) -> Found:
     """Usability, then exact and near duplicates of an earlier usable clip of the batch."""
-    found: list[tuple[Reason, str] | None] = [hard_check(wave, settings) for wave in waves]
+    found: Found = [hard_check(wave, settings) for wave in waves]
     usable = [i for i, reason in enumerate(found) if reason is None]
     seen: dict[str, int] = {}
     for i in usable:
@@ -166,34 +262,42 @@ def _opinion(label: str, row: np.ndarray, classes: Sequence[str]) -> tuple[int, 
     return 1 + int((row > mine).sum()), round(mine, 6)
 
 
-def _verdict(candidate: Candidate, reason: tuple[Reason, str] | None, opinion: tuple[int, float]) -> Verdict:
+def _verdict(
+    candidate: Candidate,
+    reason: tuple[Reason, str] | None,
+    opinion: tuple[int, float] | None,
+    loss: float | None,
+) -> Verdict:
     word, detail = reason or ("kept", "")
-    hard = word in HARD
+    told = None if word in HARD else opinion
     return Verdict(
         clip_id=candidate.clip_id,
         label=candidate.label,
-        kept=word.startswith("kept"),
+        kept=word == "kept",
         reason=word,
         detail=detail,
-        rank=None if hard else opinion[0],
-        probability=None if hard else opinion[1],
+        rank=None if told is None else told[0],
+        probability=None if told is None else told[1],
+        pick=candidate.pick,
+        loss=loss,
     )
 
 
-def _report(verdicts: list[Verdict], planned: Mapping[str, int]) -> ScreenReport:
+def _report(verdicts: list[Verdict], planned: Mapping[Group, int]) -> ScreenReport:
+    wanted: dict[str, int] = {}
+    for (label, _), number in sorted(planned.items(), key=lambda item: item[0][0]):
+        wanted[label] = wanted.get(label, 0) + number
+
     def count(only_kept: bool) -> dict[str, int]:
-        return {
-            name: sum(v.label == name and (v.kept or not only_kept) for v in verdicts)
-            for name in sorted(planned)
-        }
+        return {name: sum(v.label == name and (v.kept or not only_kept) for v in verdicts) for name in wanted}
 
     kept = count(True)
     return ScreenReport(
         verdicts=verdicts,
-        planned=dict(sorted(planned.items())),
+        planned=wanted,
         generated=count(False),
         kept=kept,
-        short={name: planned[name] - kept[name] for name in sorted(planned) if kept[name] < planned[name]},
+        short={name: wanted[name] - kept[name] for name in wanted if kept[name] < wanted[name]},
     )
 
 

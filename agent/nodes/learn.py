@@ -82,7 +82,13 @@ def validate(work: Work, state: LoopState) -> dict[str, Any]:
     folder, figures = work.once("validate", state["model_round"], inputs, make)
     guard = _guard(work, state, folder)
     back = guard is not None and forgot(guard)
-    record = {**state["pending"], "model": state["model"], "validation": figures, "rolled_back": back}
+    record = {
+        **state["pending"],
+        "model": state["model"],
+        "validation": figures,
+        "scored": folder,
+        "rolled_back": back,
+    }
     tail = figures["tail_macro_f1"]  # None when the plan split holds no tail class
     shown = f"macro-F1 {figures['macro_f1']:.3f}" + ("" if tail is None else f", tail {tail:.3f}") + " (plan)"
     score = {**figures, "folder": folder}

@@ -9,8 +9,11 @@ from typing import Any, cast
 import numpy as np
 
 from agent.config import PlannerName
+from agent.nodes.clips import used_pairs
 from agent.nodes.prepare import read_facts
+from agent.nodes.references import draws
 from agent.planners import SYNTHESIZING, ClassState, Plan, PlanRequest, make_plan
+from agent.screen import ScreenReport
 from agent.state import LoopState
 from agent.work import Work
 from diagnoser.profile import ErrorProfile
@@ -34,7 +37,7 @@ def diagnose(work: Work, state: LoopState) -> dict[str, Any]:
 
     folder, result = work.once("diagnose", number, inputs, make)
     profile = validate(ErrorProfile, read_json(work.path(folder) / "profile.json"), where=folder)
-    request = plan_request(profile, facts, state, work.config.budget)
+    request = plan_request(work, profile, facts, state)
     return {
         "round": number,
         "left": state["left"] - 1,
@@ -44,36 +47,72 @@ def diagnose(work: Work, state: LoopState) -> dict[str, Any]:
     }
 
 
-def plan_request(profile: ErrorProfile, facts: dict[str, Any], state: LoopState, budget: int) -> PlanRequest:
-    """What the planner may know: the profile, the training counts, and earlier gains."""
+def plan_request(work: Work, profile: ErrorProfile, facts: dict[str, Any], state: LoopState) -> PlanRequest:
+    """What the planner may know: the profile, the training counts, and what earlier rounds brought."""
+    config = work.config
+    train = Corpus.open(work.path("corpus")).subset(split="train", task=config.task).clips
     figures = {c.label: c for c in profile.classes}
+    measured = measured_gains(work, state)
+    screens = [_screened(work, r["screen"]) for r in state["records"] if "screen" in r]
+    used = used_pairs(state["records"], config.generator)
+    first = {c["label"]: c["first_confidence"] for c in state.get("request", {}).get("classes", [])}
     classes = []
     for label in sorted(facts["real"]):
         mine = figures.get(label)
         support = mine.support if mine else 0
-        classes.append(
-            ClassState(
-                label=label,
-                support=support,
-                f1=mine.f1 if mine else 0.0,
-                confidence=mine.confidence if mine else 0.0,
-                confused=mine.false_negatives / support if mine and support else 0.0,
-                real=facts["real"][label],
-                extra=state["added"].get(label, 0),
-                tail=label in facts["tail"],
-                single_source=len(facts["sources"][label]) == 1 and len(facts["train_sources"]) > 1,
-                **gains(label, state),
-            )
+        confusions = mine.confused_with if mine else {}
+        confidence = mine.confidence if mine else 0.0
+        gains = measured.get(label, [])
+        known = ClassState(
+            label=label,
+            support=support,
+            f1=mine.f1 if mine else 0.0,
+            recall=mine.recall if mine else 0.0,
+            confidence=confidence,
+            first_confidence=first.get(label, confidence),
+            confused=mine.false_negatives / support if mine and support else 0.0,
+            confusions=confusions,
+            real=facts["real"][label],
+            extra=state["added"].get(label, 0),
+            tail=label in facts["tail"],
+            single_source=len(facts["sources"][label]) == 1 and len(facts["train_sources"]) > 1,
+            gains=[gain for gain, _ in gains],
+            gain_errors=[error for _, error in gains],
+            screened=sum(r.generated.get(label, 0) for r in screens),
+            rejected=sum(r.rejected.get(label, 0) for r in screens),
         )
-    return PlanRequest(budget=budget, classes=classes, plannable=sorted(facts["plannable"]))
+        limits = draws(label, train, config.task, known.partner)
+        limits["restyle"] = {s: max(0, n - used.get((label, s), 0)) for s, n in limits["restyle"].items()}
+        classes.append(known.model_copy(update={"draws": limits}))
+    return PlanRequest(
+        budget=config.budget,
+        classes=classes,
+        plannable=sorted(facts["plannable"]),
+        round=state["round"] + 1,
+        rolled_back=[r["round"] for r in state["records"] if r.get("rolled_back", False)],
+        seed=config.seed,
+    )
 
 
-def gains(label: str, state: LoopState) -> dict[str, list[float]]:
-    """Change of the class's F1 in each earlier round that gave it clips, with a rough standard error."""
-    f1 = [score["f1"].get(label) for score in state["scores"]]
-    rounds = [r["round"] for r in state["records"] if r["round"] > 0 and r["added"].get(label, 0) > 0]
-    found = [round(f1[n] - f1[n - 1], 6) for n in rounds if f1[n] is not None and f1[n - 1] is not None]
-    return {"gains": found, "gain_errors": [0.1] * len(found)}
+def measured_gains(work: Work, state: LoopState) -> dict[str, list[tuple[float, float]]]:
+    """Per class the change of its F1, with standard error, in each earlier round that gave it clips.
+
+    A round that was rolled back has been measured like any other: it says what does harm.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for record in state["records"]:
+        number, given = record["round"], {n for n, count in record["added"].items() if count > 0}
+        if number == 0 or not given or "scored" not in record:
+            continue
+        before = state["scores"][number - 1]["folder"]
+        gains = work.rooms.gains(work.path(record["scored"]), work.path(before))
+        for label in sorted(given & set(gains)):
+            found.setdefault(label, []).append(gains[label])
+    return found
+
+
+def _screened(work: Work, folder: str) -> ScreenReport:
+    return validate(ScreenReport, read_json(work.path(folder) / "screen.json"), where=folder)
 
 
 def plan(work: Work, state: LoopState) -> dict[str, Any]:
@@ -138,7 +177,7 @@ def _opened(state: LoopState, made: Plan) -> dict[str, Any]:
 
 def _plan_note(made: Plan) -> str:
     if not made.items:
-        return "nothing is added"
+        return f"nothing is added: {made.note}" if made.note else "nothing is added"
     return ", ".join(f"{name} {count}" for name, count in made.counts.items())
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agent.gate import GateReport, closed, decide, recall
-from agent.nodes.clips import requests_for, run_screen, write_corpus
+from agent.nodes.clips import (
+    PICKS,
+    copies_of,
+    requests_for,
+    restyle_requests,
+    run_screen,
+    used_pairs,
+    write_corpus,
+    write_restyled,
+)
 from agent.nodes.plan import added
 from agent.nodes.prepare import read_facts
-from agent.planners import Plan, PlanItem
+from agent.planners import Plan, PlanItem, PlanRequest
 from agent.rooms import UPPER_BOUND
-from agent.screen import ScreenReport
+from agent.screen import Checks, ScreenReport
 from agent.state import LoopState
 from agent.work import Work
 from resp229k.audio import load_audio
@@ -68,9 +80,10 @@ def probe(work: Work, facts: dict[str, Any], folder: Path) -> GateReport:
     train = corpus.subset(split="train", task=config.task)
     items = [PlanItem(label=n, count=config.gate.probe, reason="probe") for n in facts["plannable"]]
     seed = derive(config.seed, "gate")
-    requests = requests_for(items, train, config.task, factor=1.0, seed=seed)
+    settings = config.generator.model_copy(update={"candidates": 1.0})
+    requests = requests_for(items, train, config.task, settings, seed=seed, partners={})
     probes = write_corpus(work, requests, folder / "probe", "probe", seed)
-    run_screen(work, probes, {item.label: item.count for item in items}, folder / "screened")
+    run_screen(work, probes, {(i.label, None): i.count for i in items}, folder / "screened", Checks())
     classes = rooms.judge_classes()
     waves = [load_audio(probes.folder / c.path, silent_ok=True) for c in probes.clips]
     generated = recall(
@@ -91,47 +104,71 @@ def probe(work: Work, facts: dict[str, Any], folder: Path) -> GateReport:
 
 
 def synthesize(work: Work, state: LoopState) -> dict[str, Any]:
-    """Generate the plan's clips, a few more than planned so that the screen can choose."""
+    """Make the plan's clips, a few more than planned so that the screen can choose.
+
+    The generator makes them, or real clips are restyled, as the plan's method says.
+    """
     facts = read_facts(work, state)
     config = work.config
     plan = validate(Plan, state["plan"], where="the graph's state")
+    request = validate(PlanRequest, state["request"], where="the graph's state")
+    restyles = plan.method == "restyle"
+    partners = {c.label: c.partner for c in request.classes}
+    # Restyling goes on where the last round stopped, so its order of pairs must not change.
+    order = derive(config.seed, "restyle") if restyles else derive(config.seed, "synthesize", state["round"])
     seed = derive(config.seed, "synthesize", state["round"])
+    used = used_pairs(state["records"], config.generator) if restyles else {}
     inputs = {
-        "items": [[i.label, i.count, i.style] for i in plan.items],
+        "method": plan.method,
+        "items": [[i.label, i.count, i.style, i.pick] for i in plan.items],
+        "partners": {i.label: partners.get(i.label) for i in plan.items if i.style == "confused-with"},
         "corpus": facts["corpus"],
         "weights": work.rooms.weights_digest(),
         "generator": config.generator.model_dump(mode="json"),
         "task": config.task,
         "seconds": config.preprocess.seconds,
         "seed": seed,
+        "used": [[*key, count] for key, count in sorted(used.items())],
     }
 
     def make(folder: Path) -> dict[str, Any]:
         train = Corpus.open(work.path("corpus")).subset(split="train", task=config.task)
-        requests = requests_for(plan.items, train, config.task, factor=config.generator.candidates, seed=seed)
+        given: dict[str, Any] = {"seed": order, "partners": partners}
+        if restyles:
+            requests = restyle_requests(plan.items, train, config.task, config.generator, **given, used=used)
+        else:
+            requests = requests_for(plan.items, train, config.task, config.generator, **given)
         # Ids must differ between rounds and planners, and be the same when the work is repeated.
         prefix = f"syn-{folder.name.removesuffix('.tmp').rpartition('-')[2]}"
-        write_corpus(work, requests, folder / "corpus", prefix, seed)
+        write = write_restyled if restyles else write_corpus
+        write(work, requests, folder / "corpus", prefix, seed)
         return {"clips": len(requests)}
 
     folder, result = work.once("synthesize", state["round"], inputs, make)
-    label = f" [{UPPER_BOUND}]" if work.rooms.upper_bound else ""
+    label = f" [{UPPER_BOUND}]" if work.rooms.upper_bound and not restyles else ""
     return {"candidates": folder, "note": f"{result['clips']} candidates{label}"}
 
 
 def screen(work: Work, state: LoopState) -> dict[str, Any]:
     """Keep the best candidates of each class; say why the others went."""
     plan = validate(Plan, state["plan"], where="the graph's state")
+    candidates = Corpus(work.path(state["candidates"]) / "corpus", [])
+    picks = (candidates.folder / PICKS).is_file()
+    planned: dict[tuple[str, Any], int] = {}
+    for item in plan.items:
+        planned[item.label, item.pick] = planned.get((item.label, item.pick), 0) + item.count
     inputs = {
         "candidates": state["candidates"],
-        "planned": plan.counts,
+        "planned": [[*group, count] for group, count in planned.items()],
         "weights": work.rooms.weights_digest(),
         "screen": work.config.screen.model_dump(mode="json"),
+        "model": state["model"] if picks else None,
+        "seed": work.config.seed,
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        corpus = Corpus.open(work.path(state["candidates"]) / "corpus")
-        report = run_screen(work, corpus, plan.counts, folder)
+        corpus = Corpus.open(candidates.folder)
+        report = run_screen(work, corpus, planned, folder, _checks(work, state, corpus))
         return {"kept": report.kept, "short": report.short}
 
     folder, result = work.once("screen", state["round"], inputs, make)
@@ -142,6 +179,21 @@ def screen(work: Work, state: LoopState) -> dict[str, Any]:
     if any(kept.values()):
         update["synthetic"] = [*state["synthetic"], f"{folder}/corpus"]
     return {**update, "note": note}
+
+
+def _checks(work: Work, state: LoopState, corpus: Corpus) -> Checks:
+    """What the screen asks: restyled clips are copies and on class by nature, the simulator heard no clip."""
+    restyles = state["plan"]["method"] == "restyle"
+    clips = {c.clip_id: c for c in corpus.clips}
+
+    def losses(ids: Sequence[str]) -> np.ndarray:
+        part = Corpus(corpus.folder, [clips[name] for name in ids])
+        return work.rooms.losses(work.path(state["model"]), part)
+
+    looks = work.config.screen.copies and not restyles and not work.rooms.upper_bound
+    return Checks(
+        copied=copies_of(work) if looks else None, losses=losses, judged=not restyles, seed=work.config.seed
+    )
 
 
 def read_gate(work: Work, folder: str) -> GateReport:

@@ -7,7 +7,7 @@ import pytest
 from agent_fakes import tone
 
 from agent.config import ScreenSettings
-from agent.screen import Candidate, ScreenReport, fingerprints, hard_check, screen
+from agent.screen import Candidate, Checks, ScreenReport, fingerprints, hard_check, screen
 
 JUDGED = ("a", "b", "c")
 
@@ -19,8 +19,9 @@ def run(waves: list[np.ndarray], labels: str, probs: list[list[float]], **planne
         fingerprints(waves),
         np.array(probs),
         JUDGED,
-        planned,
+        {(label, None): count for label, count in planned.items()},
         ScreenSettings(),
+        Checks(),
     )
 
 
