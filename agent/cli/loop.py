@@ -74,6 +74,10 @@ def loop(
             raise RunError("there is no run to resume", path=run, cure="start it without --resume")
         config = str(run / CONFIG)
     settings = load_config(LoopConfig, config or "quickstart", changes)
+    if "llm" in settings.planners and settings.llm.replay is None and not resume:
+        from agent.llm import check_endpoint
+
+        check_endpoint(settings.llm)
     from agent.loop import Waiting, run_loop
 
     # A plan that waits for approval is no failure: the user has been told how to go on.

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.config import LLMSettings
 from agent.llm.client import Client, Message, ModelError, Reply
+from agent.stop import at_once
 from training.config import Strict, expand, validate
 from training.errors import RunError
 from training.files import read_json
@@ -49,6 +50,7 @@ def live(settings: LLMSettings, seed: int) -> Ask:
 
     Raises:
         ConfigError: the settings name none, or it refuses the request.
+        Stopped: the process is asked to end.
     """
     client = Client(settings, seed)
 
@@ -56,7 +58,8 @@ def live(settings: LLMSettings, seed: int) -> Ask:
         began = time.monotonic()
         reply, error = None, None
         try:
-            reply = client.chat(messages)
+            with at_once():  # a model may think for minutes; the turns of an unfinished plan are asked again
+                reply = client.chat(messages)
         except ModelError as problem:
             error = problem.message
         seconds = round(time.monotonic() - began, 3)

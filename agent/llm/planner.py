@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agent.config import LLMSettings, ThinkerConfig
 from agent.llm.archive import ARCHIVE, Ask, Talk, Turn, live, replayed
+from agent.llm.client import Client
 from agent.llm.prompt import Refused, first_messages, read_plan, repair_messages
 from agent.planners import Plan, PlanRequest, make_plan
 from training.files import write_json
@@ -41,6 +42,16 @@ def plan_llm(request: PlanRequest, config: ThinkerConfig, settings: LLMSettings,
     if stand_in.note:
         note += f" ({stand_in.note})"
     return stand_in.model_copy(update={"planner": "llm", "note": note})
+
+
+def check_endpoint(settings: LLMSettings) -> None:
+    """Ask the model for a word: a wrong key, address or model is told before anything is trained.
+
+    Raises:
+        ConfigError: there is no endpoint, or it refuses the key, the address, the model or the request.
+        ModelError: it cannot be reached.
+    """
+    Client(settings).chat([{"role": "user", "content": 'Answer with this JSON object: {"ready": true}'}])
 
 
 def _talk(
