@@ -147,7 +147,7 @@ def checkpoints(folder: Path) -> Iterator[SqliteSaver]:
 
 def _damaged(path: Path, what: str) -> RunError:
     return RunError(
-        f"is damaged ({what})",
+        f"is damaged ({' '.join(what.split())})",
         path=path,
         cure=f"delete {DATABASE} and use --resume: finished steps are read from rounds/, none is repeated",
     )
