@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,9 +72,11 @@ def plot(draw: Callable[[Figure], None], size: tuple[float, float] = (6.4, 3.6),
     figure = Figure(figsize=size, dpi=dpi, layout="constrained")
     draw(figure)
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(
-        buffer, metadata={"Software": None}
-    )  # it would be an address on the web
+    unsigned: dict[str, Any] = {"Software": None}  # it would be an address on the web
+    with warnings.catch_warnings():
+        # Names in letters that the font lacks stand in the page's text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        FigureCanvasAgg(figure).print_png(buffer, metadata=unsigned)
     return buffer.getvalue()
 
 

@@ -24,6 +24,9 @@ RECORD: dict[str, Any] = {
     "added": {},
     "short": {},
     "validation": {},
+    "edited": False,  # the user changed the plan
+    "rolled_back": False,  # it did harm: its clips and its diagnoser were set aside
+    "guard": None,  # difference in macro-F1 to the diagnoser before, with its interval, where it was asked
 }
 
 
