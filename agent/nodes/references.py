@@ -24,9 +24,9 @@ def references(
 ) -> list[Clip]:
     """Real training clips that may lend a class their style, by id; none where nobody can.
 
-    ``own``: clips of the class. ``cross-source``, ``cross-device``: clips of sources or devices that lack
-    the class, normal ones where there are any, so that no other disease comes along with the style.
-    ``confused-with``: clips of ``partner``.
+    ``own``: clips of the class. ``cross-source``: clips of sources that lack the class; ``cross-device``: of
+    devices that lack it, in the sources that have it. Of both only normal clips where there are any, so that
+    no other disease comes along with the style. ``confused-with``: clips of ``partner``.
     """
     own = own_clips(label, clips, task)
     if style == "own":
@@ -34,10 +34,11 @@ def references(
     if style == "confused-with":
         return [] if partner is None else own_clips(partner, clips, task)
     real = sorted((c for c in clips if not c.synthetic), key=lambda c: c.clip_id)
+    sources, devices = {c.source for c in own}, {device(c) for c in own}
     if style == "cross-source":
-        foreign = [c for c in real if c.source not in {mine.source for mine in own}]
+        foreign = [c for c in real if c.source not in sources]
     else:
-        foreign = [c for c in real if device(c) not in {device(mine) for mine in own}]
+        foreign = [c for c in real if c.source in sources and device(c) not in devices]
     normal = [c for c in foreign if c.labels[task] == get_task(task).normal]
     return normal or foreign
 

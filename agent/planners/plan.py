@@ -18,8 +18,9 @@ Making = Literal["restyle", "synthesize"]  # methods that make new clips
 class PlanItem(Strict):
     """``count`` clips of one class; ``style`` says whose recordings lend the style.
 
-    ``own``: recordings of the class itself. ``cross-device``, ``cross-source``: of devices or sources
-    that lack the class, so that a rare class stops being a mark of where it was recorded.
+    ``own``: recordings of the class itself. ``cross-source``: of sources that lack the class,
+    ``cross-device``: of devices that lack it in the sources that have it, so that a rare class stops being a
+    mark of where it was recorded.
     ``confused-with``: of the class it is most often taken for, so that style cannot tell the two apart.
 
     ``pick`` says which of the candidates stay (see :func:`agent.screen.screen`); null keeps the judge's

@@ -9,6 +9,10 @@ from agent.config import PlannerName, ThinkerConfig
 from agent.planners.plan import POLICIES, ClassState, Making, Plan, PlanItem, PlanRequest, Policy
 from training.errors import DataError
 
+# These share no pair of recordings, so that their draws add up; the class a clip is taken for may also be the
+# one that lends a foreign style.
+APART: tuple[Policy, ...] = ("own", "cross-source", "cross-device")
+
 
 def plannable(request: PlanRequest) -> list[ClassState]:
     """Classes that may be synthesized: known to generator and judge, with a real clip to lend its style.
@@ -23,19 +27,19 @@ def plannable(request: PlanRequest) -> list[ClassState]:
 
 
 def room(states: Sequence[ClassState], method: Making) -> dict[str, float]:
-    """Distinct draws of each class over all styles."""
-    return {c.label: sum(c.most(method, style) for style in POLICIES) for c in states}
+    """Distinct draws of each class over the styles that share none."""
+    return {c.label: sum(c.most(method, style) for style in APART) for c in states}
 
 
 def split(c: ClassState, method: Making, wishes: Mapping[Policy, int]) -> dict[Policy, int]:
-    """Counts per style as wished; what a style cannot hold goes to the others, in their order.
+    """Counts per style as wished; what a style cannot hold goes to the others that share no draws.
 
     Raises:
         DataError: all styles together cannot hold it.
     """
     found = {style: int(min(wishes.get(style, 0), c.most(method, style))) for style in POLICIES}
     left = sum(wishes.values()) - sum(found.values())
-    for style in POLICIES:
+    for style in APART:
         extra = int(min(left, c.most(method, style) - found[style]))
         found[style] += extra
         left -= extra

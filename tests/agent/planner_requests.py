@@ -8,6 +8,7 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from agent.planners import POLICIES, ClassState, PlanRequest
+from agent.planners.styles import room
 
 METHODS: tuple[Literal["restyle", "synthesize"], ...] = ("restyle", "synthesize")
 share = st.floats(0, 1, allow_nan=False)
@@ -65,8 +66,8 @@ def any_request(seed: int, limited: bool) -> PlanRequest:
     plannable = rng.sample(labels, rng.randint(1, len(labels)))
     most = 500
     if limited:
-        made = sum(sum(c.draws["synthesize"].values()) for c in classes if c.label in plannable)
-        most = max(1, min(made, sum(sum(c.draws["restyle"].values()) for c in classes)))
+        made = sum(room([c for c in classes if c.label in plannable], "synthesize").values())
+        most = max(1, int(min(made, sum(room(classes, "restyle").values()))))
     return PlanRequest(
         budget=rng.choice((1, most, rng.randint(1, most))),
         classes=classes,

@@ -34,7 +34,7 @@ def test_equal_needs_are_fill(real: dict[str, int], budget: int) -> None:
 
 
 def test_targets_follow_need_to_the_power_of_sharpness() -> None:
-    only_f1 = {"doubt": 0.0, "confusion": 0.0, "tail": 0.0, "cap_share": 1.0}
+    only_f1: dict[str, Any] = {"doubt": 0.0, "confusion": 0.0, "tail": 0.0, "cap_share": 1.0}
     # Needs 0.8 and 0.4, squared 4 to 1; both stand at 10: 80 more make 80 and 20.
     classes = [state("weak", f1=0.2, real=10), state("strong", f1=0.6, real=10)]
     made = make_plan("thinker", asked(*classes, budget=80), ThinkerConfig(**only_f1))
