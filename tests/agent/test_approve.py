@@ -20,6 +20,12 @@ from training.run import read_events
 ASKS = {"curriculum": {"approve": True}}
 
 
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report takes as long as the rest of a loop of fakes, and is tested elsewhere."""
+    monkeypatch.setattr("agent.loop.write_report", lambda *_: None)
+
+
 def waits(run: Path, *, resume: bool = False, rooms: FakeRooms | None = None, **values: Any) -> FakeRooms:
     rooms = rooms or FakeRooms(run)
     with pytest.raises(Waiting):

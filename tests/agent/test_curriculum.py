@@ -25,6 +25,12 @@ from training.run import open_run
 REAL = {"a": 80, "b": 20}
 
 
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report takes as long as the rest of a loop of fakes, and is tested elsewhere."""
+    monkeypatch.setattr("agent.loop.write_report", lambda *_: None)
+
+
 def final_state(run: Path, rooms: FakeRooms, **values: Any) -> LoopState:
     settings = config(**values)
     with open_run(run, settings) as opened, checkpoints(run) as saver:

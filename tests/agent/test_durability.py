@@ -31,6 +31,12 @@ HERE = Path(__file__).parent
 KILLS = 20
 
 
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report takes as long as the rest of a loop of fakes, and is tested elsewhere."""
+    monkeypatch.setattr("agent.loop.write_report", lambda *_: None)
+
+
 class Loops:
     """Loops as processes, forked by one that has imported everything (see ``durability_loop.py``)."""
 
