@@ -59,9 +59,8 @@ def test_rejections_and_gains_reach_the_next_request(tmp_path: Path) -> None:
     run = tmp_path / "run"
     # A third of the clips sound wrong; the gate lets them through all the same.
     rooms = FakeRooms(run, skill=0.7)
-    run_loop(
-        config(planners=["fill"], gate={"ratio": 0, "probe": 2}, screen={"copies": True}), run, rooms=rooms
-    )  # type: ignore[arg-type]
+    given = config(planners=["fill"], gate={"ratio": 0, "probe": 2}, screen={"copies": True})
+    run_loop(given, run, rooms=rooms)  # type: ignore[arg-type]
     requests = [json.loads(p.read_text())["request"] for p in sorted(run.glob("rounds/*/plan-*/inputs.json"))]
     first, second = ({c["label"]: c for c in r["classes"]} for r in requests)
     assert [r["round"] for r in requests] == [1, 2]

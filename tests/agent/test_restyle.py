@@ -92,6 +92,6 @@ def test_a_slow_room_makes_falls_slower() -> None:
 
 
 def test_silence_lends_and_takes_no_style() -> None:
-    for pair in ((np.zeros(RATE), clip(0, "sim0-A")), (clip(0, "sim0-A"), np.zeros(RATE))):
+    for wave, style in ((np.zeros(RATE), clip(0, "sim0-A")), (clip(0, "sim0-A"), np.zeros(RATE))):
         with pytest.raises(AudioError, match="silent"):
-            restyle(*pair, seed=0)
+            restyle(wave, style, seed=0)
