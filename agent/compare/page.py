@@ -152,8 +152,8 @@ def intervals(results: dict[str, Any]) -> str:
         f"*Over seeds*: Student's interval of the {count} paired differences ({max(0, count - 1)} degrees of "
         f"freedom). A seed draws {drawn}. {rest} *Over test subjects*: percentiles of {results['draws']:,} bootstrap "
         f"draws of test subjects ({subjects}), the same draws for both rows, of the mean over seeds; the trained "
-        f"diagnosers are held fixed. Nothing is corrected for {rows} rows: about one interval in twenty "
-        "excludes zero by chance."
+        f"diagnosers are held fixed. Generator and judge are the same throughout. Nothing is corrected for {rows} "
+        "rows: about one interval in twenty excludes zero by chance."
     )
 
 

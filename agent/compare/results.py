@@ -8,11 +8,18 @@ from typing import Any
 
 from agent.compare.rows import Row
 from agent.compare.run import FORMAT, Loop
-from agent.compare.statistics import DRAWS, LEVEL, Tested, check_pairs, difference, spread
+from agent.compare.statistics import (
+    DRAWS,
+    LEVEL,
+    Predicted,
+    check_pairs,
+    difference,
+    spread,
+    subject_interval,
+)
 from agent.config import LoopConfig
 from agent.figures import scores_of
 from agent.planners import SYNTHESIZING
-from diagnoser.baselines.compare import summary
 from diagnoser.predictions import Predictions
 
 SHARED = {"name", "seed", "planners"}  # of the loop's config: they differ between the loops
@@ -39,7 +46,7 @@ def compare(
         groups.setdefault(one.row.label, []).append(one)
     simulated = base.corpus.kind == "simulated"
     tested = {
-        label: Tested(
+        label: Predicted(
             predictions=[Predictions.load(one.predictions) for one in group],
             tail=[one.results["tail"] for one in group],
             task=base.task,
@@ -57,12 +64,11 @@ def compare(
         record["scores"] = {name: spread(values_of(group, name)) for name in scores_of(base.task)}
         if label != against:
             check_pairs(tested[label], tested[against])
-            paired = summary(drawn[label], drawn[against])
             record["differences"] = {
                 name: difference(
                     values_of(group, name),
                     values_of(groups[against], name),
-                    paired[name]["difference"]["interval"],
+                    subject_interval(drawn[label], drawn[against], name),
                 )
                 for name in scores_of(base.task)
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -38,11 +38,11 @@ class Home(Strict):
     corpus: SimulatedCorpus | RealCorpus
 
 
-class TestedRooms(Rooms):
+class KeepingRooms(Rooms):
     """The real rooms; they also keep what a diagnoser said of the test split, for paired intervals."""
 
     def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
-        """As :meth:`agent.rooms.Rooms.evaluate`; the predictions are kept at :func:`tested`."""
+        """As :meth:`agent.rooms.Rooms.evaluate`; the predictions are kept at :func:`predictions_of`."""
         from diagnoser.evaluate import evaluate
 
         found = evaluate(
@@ -53,7 +53,7 @@ class TestedRooms(Rooms):
             tail=tail,
             cache=self.run / "features",
             seed=self.config.seed,
-            save=tested(self.run, model.relative_to(self.run).as_posix()),
+            save=predictions_of(self.run, model.relative_to(self.run).as_posix()),
         )
         return tidy(found)
 
@@ -83,7 +83,7 @@ class Loop:
     fresh: bool
 
 
-def tested(home: Path, model: str) -> Path:
+def predictions_of(home: Path, model: str) -> Path:
     """Where a diagnoser's predictions of the test split lie; ``model`` is relative to the home."""
     return home / TESTED / Path(model).parent.relative_to("rounds") / PREDICTIONS
 
@@ -95,7 +95,7 @@ def run_loops(
     work: Path,
     *,
     verbose: bool = False,
-    rooms: MakeRooms = TestedRooms,
+    rooms: MakeRooms = KeepingRooms,
 ) -> list[Loop]:
     """Run every row with every seed, seed by seed, so that an interruption leaves whole seeds.
 
@@ -140,13 +140,14 @@ def open_home(corpus: SimulatedCorpus | RealCorpus, work: Path) -> Iterator[Run]
     config = Home(format=FORMAT, corpus=corpus)
     name = f"sim-{corpus.simulate.seed}" if corpus.kind == "simulated" else Path(corpus.build.protocol).stem
     folder = work / f"{name}-{digest(config.model_dump(mode='json'))[:8]}"
-    try:
-        with open_run(folder, config, resume=folder.is_dir()) as run:
-            yield run
-    except RunError as error:
-        if error.path != str(folder):
-            raise
-        raise RunError(error.message, path=folder, cure="wait for it, or choose another --work") from error
+    with ExitStack() as held:
+        try:
+            run = held.enter_context(open_run(folder, config, resume=folder.is_dir()))
+        except RunError as error:
+            raise RunError(
+                error.message, path=folder, cure="wait for it, or choose another --work"
+            ) from error
+        yield run
 
 
 def _run(home: Run, row: Row, config: LoopConfig, verbose: bool, rooms: MakeRooms) -> Loop:
@@ -164,7 +165,7 @@ def _run(home: Run, row: Row, config: LoopConfig, verbose: bool, rooms: MakeRoom
             ),
         )
     results = make_results(work, {planner: state})
-    predictions = tested(home.folder, state["model"])
+    predictions = predictions_of(home.folder, state["model"])
     if not predictions.is_file():
         raise RunError("is missing", path=predictions, cure="remove the folder of its corpus in --work")
     return Loop(

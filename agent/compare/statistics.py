@@ -21,19 +21,20 @@ from typing import Any
 import numpy as np
 
 from agent.figures import scores_of
-from diagnoser.baselines.compare import Distribution
-from diagnoser.bootstrap import resample
+from diagnoser.bootstrap import percentiles, resample
 from diagnoser.metrics import accuracy, macro_f1, number, sp_se_score, subject_matrices, tail_macro_f1
 from diagnoser.predictions import Predictions
 from resp229k.tasks import get_task
 from training.errors import DataError
+
+Distribution = dict[str, tuple[float, np.ndarray]]
 
 DRAWS = 2000
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Tested:
+class Predicted:
     """What the diagnosers of one row said, seed by seed, with what is needed to draw subjects.
 
     Attributes:
@@ -73,7 +74,16 @@ def drawn(predictions: Predictions, tail: Sequence[str], task: str, draws: int, 
     return {name: (float(scores[name](whole)), scores[name](some)) for name in scores_of(task)}
 
 
-def check_pairs(row: Tested, reference: Tested) -> None:
+def subject_interval(
+    row: Sequence[Distribution], reference: Sequence[Distribution], score: str
+) -> list[float | None]:
+    """Percentile interval of the mean over seeds of the paired differences, draw by draw."""
+    pairs = zip(row, reference, strict=True)
+    draws = np.mean([mine[score][1] - theirs[score][1] for mine, theirs in pairs], axis=0)
+    return [number(bound) for bound in percentiles(draws, LEVEL)]
+
+
+def check_pairs(row: Predicted, reference: Predicted) -> None:
     """Refuse to pair predictions of different clips.
 
     Raises:
