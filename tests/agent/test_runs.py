@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ from training.run import open_run
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run, one that waits, one interrupted, and strangers beside them."""
-    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.loop.write_report", lambda *_: None)
+        yield fill(tmp_path_factory.mktemp("runs"))
+
+
+def fill(folder: Path) -> Path:
     run_loop(config(rounds=1), folder / "whole", rooms=FakeRooms(folder / "whole"))  # type: ignore[arg-type]
     run_loop(
         config(rounds=1, budget=4, planners=["thinker", "none"]),
