@@ -26,6 +26,9 @@ def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.loop.write_report", lambda *_: None)
 
 
+GOOD = [{"label": "wheeze", "count": 4, "reason": ""}, {"label": "crackle", "count": 2, "reason": ""}]
+
+
 def waits(run: Path, *, resume: bool = False, rooms: FakeRooms | None = None, **values: Any) -> FakeRooms:
     rooms = rooms or FakeRooms(run)
     with pytest.raises(Waiting):
@@ -208,13 +211,11 @@ class Terminal:
 
 def test_at_a_terminal_enter_goes_on_and_e_edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
-    tries = iter(
-        [[{"label": "wheeze", "count": 60, "reason": ""}], [{"label": "wheeze", "count": 6, "reason": ""}]]
-    )
+    tries = iter([[{"label": "wheeze", "count": 60, "reason": ""}], GOOD])
     monkeypatch.setattr("click.edit", lambda filename: edit(run, next(tries)))
     terminal = Terminal(monkeypatch, "e", "", "e", "")  # the first edit is faulty: it is asked again
     summary = run_loop(config(**ASKS, rounds=1), run, rooms=FakeRooms(run))  # type: ignore[arg-type]
-    assert summary["results"]["planners"]["thinker"]["rounds"][1]["planned"] == {"wheeze": 6}
+    assert summary["results"]["planners"]["thinker"]["rounds"][1]["planned"] == {"wheeze": 4, "crackle": 2}
     assert terminal.asked == 4
 
 
@@ -238,9 +239,12 @@ def test_the_command_waits_with_0_refuses_with_2_and_goes_on_by_the_folder(
     edit(Path("run"), [{"label": "wheeze", "count": 5, "reason": ""}])
     assert command(monkeypatch, "loop", "--resume", "run") == 2
     assert "items: " in capsys.readouterr().err
-    edit(Path("run"), [{"label": "wheeze", "count": 6, "reason": ""}])
+    edit(Path("run"), GOOD)
     assert command(monkeypatch, "loop", "--resume", "run") == 0
-    assert read_json(Path("run/summary.json"))["results"]["planners"]["thinker"]["added"] == {"wheeze": 6}
+    assert read_json(Path("run/summary.json"))["results"]["planners"]["thinker"]["added"] == {
+        "crackle": 2,
+        "wheeze": 4,
+    }
     assert command(monkeypatch, "loop", "run") == 2
     assert command(monkeypatch, "loop", "--resume", "nowhere") == 2
     assert "there is no run to resume" in capsys.readouterr().err
