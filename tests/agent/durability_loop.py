@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int:
 
 
 def serve() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        main([f"{folder}/first"])  # imports whatever a loop imports on its way
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
