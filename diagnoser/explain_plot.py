@@ -77,7 +77,7 @@ def plot_explanation(
     sound: Any = figure.add_subplot(grid[0, 0])
     marks: Any = figure.add_subplot(grid[1, 0], sharex=sound)
     looked: Any = figure.add_subplot(grid[2, 0], sharex=sound)
-    _sound(sound, wave)
+    draw_sound(sound, wave)
     _marks(marks, annotations)
     shares = by_time(attention.columns, seconds)
     looked.stairs(shares, np.arange(len(shares) + 1) * COLUMN, fill=True, color="C0")
@@ -99,7 +99,8 @@ def plot_explanation(
     write_bytes(path, drawn.getvalue())
 
 
-def _sound(axis: Any, wave: np.ndarray) -> None:
+def draw_sound(axis: Any, wave: np.ndarray) -> None:
+    """Draw the spectrogram below :data:`TOP` of a 16 kHz wave ``(S,)``, without labels of time."""
     pitch, time, power = spectrogram(
         wave, RATE, nperseg=min(512, wave.size), noverlap=min(384, wave.size // 2)
     )

@@ -13,6 +13,7 @@ from rich.markup import escape
 from agent.cli import (
     baselines,
     beats,
+    chat,
     compare,
     data,
     diagnose,
@@ -55,6 +56,7 @@ app.command()(evaluate.evaluate)
 app.command("evaluate-generator")(evaluate_generator.evaluate_generator)
 app.command()(baselines.baselines)
 app.command()(compare.compare)
+app.command()(chat.chat)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.add_typer(beats.app, name="beats")

@@ -69,10 +69,10 @@ def evaluate(
     folders = [find_diagnoser(path) for path in model] if model else [find_diagnoser(None)]
     options: dict[str, Any] = {"allow_contaminated": allow_contaminated, "draws": draws}
     if suite is not None:
-        report = _on_suite(folders, suite, options | {"root": root, "work": work})
+        report = on_suite(folders, suite, options | {"root": root, "work": work})
     else:
         assert corpus is not None
-        report = _on_corpus(folders, corpus, split, options)
+        report = on_corpus(folders, corpus, split, options)
     for name, one in report.get("suites", {report.get("suite"): report}).items():
         _print(name, one)
     for name, reason in report.get("skipped", {}).items():
@@ -93,7 +93,8 @@ def evaluate(
     )
 
 
-def _on_suite(folders: list[Path], suite: str, options: dict[str, Any]) -> dict[str, Any]:
+def on_suite(folders: list[Path], suite: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The report of diagnosers on a suite by name, or on ``all``."""
     from diagnoser.evaluate_suite import ALL, evaluate_all, evaluate_suite
 
     if suite == ALL:
@@ -101,7 +102,12 @@ def _on_suite(folders: list[Path], suite: str, options: dict[str, Any]) -> dict[
     return evaluate_suite(folders, suite, **options)
 
 
-def _on_corpus(folders: list[Path], corpus: Path, split: str, options: dict[str, Any]) -> dict[str, Any]:
+def on_corpus(folders: list[Path], corpus: Path, split: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The report of diagnosers on a split of a corpus folder.
+
+    Raises:
+        DataError: the diagnosers are for different tasks, or the split holds no clips of it.
+    """
     from diagnoser.evaluate import task_of
     from diagnoser.evaluate_suite import evaluate_parts
     from diagnoser.suites import SuitePart

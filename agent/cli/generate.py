@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,10 +45,50 @@ def generate(
 
         resp-agent generate --task disease16 --label Asthma --style ref.wav -n 4 --out clips
     """
+    asked = {"temperature": temperature, "guidance": guidance}
+    files = make_clips(
+        label,
+        style,
+        out_folder,
+        task=task,
+        number=number,
+        seconds=seconds,
+        weights=weights,
+        beats_weights=beats_weights,
+        sample={name: value for name, value in asked.items() if value is not None},
+        events=events,
+        seed=seed,
+    )
+    for file in files:
+        out.print(str(file), soft_wrap=True, highlight=False)
+
+
+def make_clips(
+    label: str,
+    style: Path,
+    folder: Path,
+    *,
+    task: str,
+    number: int,
+    seconds: float,
+    weights: str,
+    beats_weights: str | None = None,
+    sample: dict[str, Any] | None = None,
+    events: str | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Write ``number`` clips with their provenance; what each argument means says :func:`generate`.
+
+    Raises:
+        DataError: there is no such task, label or events, or a clip would overwrite another one.
+        AudioError: the style recording cannot be used.
+        ConfigError: ``sample`` holds what cannot be set.
+        CheckpointError: the weights are missing or do not fit.
+    """
     from resp229k.tasks import get_task
 
     get_task(task).index(label)  # what is wrong is told before anything heavy is loaded
-    check_folder(out_folder)
+    check_folder(folder)
     if not style.is_file():
         raise AudioError("no such recording", path=style, cure="give a style recording with --style")
     import beats
@@ -56,25 +96,22 @@ def generate(
     from resp229k.audio import load_audio
     from training.config import validate, weights_path
 
-    asked = {"temperature": temperature, "guidance": guidance}
-    sample = validate(SampleConfig, {k: v for k, v in asked.items() if v is not None}, where="generate")
+    drawn = validate(SampleConfig, sample or {}, where="generate")
     wave = load_audio(style)
-    folder = weights_path(weights)
-    FlowConfig.of_weights(folder).check(task, label, seconds)
+    source = weights_path(weights)
+    FlowConfig.of_weights(source).check(task, label, seconds)
     beats_path = None if beats_weights is None else beats.find(beats_weights)
     from generator.sample import Generator, Request
     from generator.write import write_clips
 
-    generator = Generator.load(folder, sample, beats_path=beats_path)
+    generator = Generator.load(source, drawn, beats_path=beats_path)
     request = Request(
         task, label, wave, reference_id=style.name, subject_id="unknown", seconds=seconds, events=events
     )
-    files = write_clips(
+    return write_clips(
         generator.generate([request] * number, seed=seed),
-        out_folder,
+        folder,
         weights=generator.digests,
         subjects_hash=generator.subjects_hash,
         sample=generator.config,
     )
-    for file in files:
-        out.print(str(file), soft_wrap=True, highlight=False)
