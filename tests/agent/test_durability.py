@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,8 @@ def test_twenty_random_kills_each_resumed_to_identical_results(loops: Loops) -> 
         run = loops.folder / f"killed-{number}"
         process = loops.start(run.name)
         time.sleep(draw.uniform(0, length))
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
         if loops.ended() == 0:  # it was quicker this time
             continue
         hit.append(
