@@ -125,7 +125,6 @@ def draw(recording: Path, picture: Path) -> float:
     draw_sound(axis, wave)
     axis.tick_params(labelbottom=True)
     axis.set_xlabel("time, s")
-    figure.suptitle(recording.name, parse_math=False)
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
     write_bytes(picture, drawn.getvalue())

@@ -81,6 +81,8 @@ class Place:
             DataError: it is outside.
         """
         path = self.inside(name)
+        if "$" in name or name.startswith("~"):  # would be expanded where it is used
+            raise DataError(f"{clean(name, 80)!r} is outside the working folder", cure=INSIDE)
         plain = re.fullmatch(SHIPPED, name) and not (self.root / path).exists()
         return name if plain else str(path)
 
