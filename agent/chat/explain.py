@@ -51,7 +51,7 @@ def plan(args: ShowPlan, place: Place) -> Job:
     record = read_json(newest / "inputs.json")
 
     def run() -> Result:
-        request = validate(PlanRequest, record["request"], where=str(newest))
+        request = validate(PlanRequest, record.get("request"), where=str(newest))
         if args.budget is not None:
             request = request.model_copy(update={"budget": args.budget})
         if args.planner is None:
