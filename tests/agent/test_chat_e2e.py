@@ -83,4 +83,4 @@ def test_a_full_iteration_over_a_server(tmp_path: Path, language: str) -> None:
 
 
 def style(home: Path) -> str:
-    return str(next((home / "runs/one/corpus").rglob("*.wav")).relative_to(home))
+    return str(next((home / "runs/one/corpus").rglob("*.flac")).relative_to(home))
