@@ -58,7 +58,8 @@ def plan(args: ShowPlan, place: Place) -> Job:
             made = validate(Plan, read_json(newest / "plan.json"), where=str(newest))
         else:
             made = make_plan(args.planner, request, load_config(LoopConfig, folder / CONFIG).thinker)
-        weakest = sorted(request.classes, key=lambda c: (c.f1, c.label))
+        known = [c for c in request.classes if c.real or c.support]  # the task may have more
+        weakest = sorted(known, key=lambda c: (c.f1, c.label))
         return Result(
             {
                 "shown_or_made": "shown" if args.planner is None else "made, not carried out",
