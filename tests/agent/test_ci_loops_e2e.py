@@ -16,8 +16,9 @@ from training.files import read_json
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def run_preset(name: str, folder: Path) -> tuple[dict[str, Any], str]:
+def run_preset(name: str, folder: Path, *changes: str) -> tuple[dict[str, Any], str]:
     command = [sys.executable, "-m", "agent.cli", "loop", "--config", name, "--run", "run"]
+    command += [part for change in changes for part in ("-o", change)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return read_json(folder / "run" / "summary.json")["results"], " ".join(done.stderr.split())
@@ -39,7 +40,8 @@ def test_closed_gate_falls_back_and_says_so(tmp_path: Path) -> None:
 
 
 def test_simulator_backend_synthesizes_screens_and_retrains(tmp_path: Path) -> None:
-    results, console = run_preset("ci-simulator", tmp_path)
+    results, console = run_preset("ci-simulator", tmp_path, "planners=[restyle, thinker]")
+    assert results["planners"]["restyle"]["rounds"][1]["method"] == "restyle"
     record = results["planners"]["thinker"]["rounds"][1]
     assert results["gate"]["open"] is True
     assert record["method"] == "synthesize"
@@ -48,5 +50,24 @@ def test_simulator_backend_synthesizes_screens_and_retrains(tmp_path: Path) -> N
     assert results["upper_bound"] == UPPER_BOUND
     assert UPPER_BOUND in console
     assert UPPER_BOUND in (tmp_path / "run" / "report.html").read_text()
-    (kept,) = (tmp_path / "run").glob("rounds/01/screen-*/corpus")
-    assert {clip.source for clip in Corpus.open(kept).clips} == {UPPER_BOUND}
+    kept = [Corpus.open(path).clips for path in (tmp_path / "run").glob("rounds/01/screen-*/corpus")]
+    assert len(kept) == 2
+    assert {clip.source for clips in kept for clip in clips} >= {UPPER_BOUND}
+
+
+def test_hard_clips_of_the_generator_are_screened_and_what_they_bring_is_measured(tmp_path: Path) -> None:
+    results, _ = run_preset("ci-gate", tmp_path, "gate.ratio=0", "thinker.pick=hard", "budget=6", "rounds=2")
+    run = tmp_path / "run"
+    thought = results["planners"]["thinker"]["rounds"]
+    assert thought[1]["method"] == "synthesize"
+    assert {item["pick"] for item in thought[1]["items"]} == {"hard"}
+    verdicts = [v for path in run.glob("rounds/01/screen-*/screen.json") for v in read_json(path)["verdicts"]]
+    assert len(verdicts) == 4 * 6
+    losses = [v["loss"] for v in verdicts if v["loss"] is not None]  # of those that are usable and on class
+    assert losses
+    assert all(loss >= 0 for loss in losses)
+    # What the first round's clips brought stands before the second plan, with its error.
+    requests = [read_json(path)["request"] for path in run.glob("rounds/02/plan-*/inputs.json")]
+    told = {c["label"]: c for request in requests for c in request["classes"] if c["gains"]}
+    assert set(told) & set(thought[1]["added"])
+    assert all(error > 0 for c in told.values() for error in c["gain_errors"])

@@ -14,7 +14,19 @@ import pytest
 import agent.cli as cli
 from resp229k.audio import write_wav
 
-COMMANDS = ("loop", "generate", "diagnose", "evaluate", "train", "data", "beats", "doctor")
+COMMANDS = (
+    "loop",
+    "compare",
+    "generate",
+    "diagnose",
+    "evaluate",
+    "train",
+    "data",
+    "beats",
+    "runs",
+    "chat",
+    "doctor",
+)
 
 
 def resp(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
