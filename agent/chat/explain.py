@@ -15,6 +15,7 @@ from training.errors import DataError
 from training.files import read_json
 
 MOST = 12  # pairs of classes
+UNNAMED = "unnamed source"
 
 
 class ShowPlan(Arguments):
@@ -117,9 +118,11 @@ def pairs(found: Any, label: str | None) -> list[dict[str, Any]]:
         found: predictions of N clips.
         label: only pairs of this class; None: of all.
     """
+    # An id without a source in front is a person's, and leaves no machine.
+    sources = [name.split(":", 1)[0] if ":" in name else UNNAMED for name in found.subject_ids]
     truth = [found.classes[index] for index in found.labels]
     guess = [found.classes[index] for index in found.guesses]
-    rows = list(zip(truth, guess, found.sources.tolist(), strict=True))
+    rows = list(zip(truth, guess, sources, strict=True))
     wrong = Counter((t, g) for t, g, _ in rows if t != g and label in (None, t, g))
     told = []
     for (true, taken), count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:MOST]:

@@ -18,6 +18,7 @@ from chat_fakes import Script, User, call, results, session
 from llm_server import chat_server, say
 from PIL import Image
 
+from agent.chat.explain import pairs
 from agent.chat.place import Place
 from agent.chat.session import DECLINED
 from agent.config import LLMSettings, ThinkerConfig
@@ -368,3 +369,20 @@ def test_an_unusable_recording_is_an_error(home: Path) -> None:
     script = Script(call("spectrogram", recording="bad.wav", out="new/a.png"), {"say": "hm"})
     assert session(script, User()).ask("draw")
     assert not results(script.seen[-1])[0]["ok"] and not (home / "new").exists()
+
+
+def test_a_subject_without_a_source_is_not_named() -> None:
+    found = SimpleNamespace(
+        classes=["a", "b"], labels=[0, 0, 0], guesses=[1, 1, 0], subject_ids=["ward:7", "Jane Doe", "John"]
+    )
+    assert pairs(found, None) == [
+        {
+            "class": "a",
+            "taken_for": "b",
+            "clips": 2,
+            "by_source": {
+                "unnamed source": {"clips": 2, "taken_for": 1},
+                "ward": {"clips": 1, "taken_for": 1},
+            },
+        }
+    ]
