@@ -204,8 +204,8 @@ class Rooms:
         own = found.probs[np.arange(len(found.labels)), found.labels]
         return -np.log(np.maximum(own.astype(np.float64), 1e-12))
 
-    def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
-        """Figures on the test split with 95 % intervals over subjects.
+    def evaluate(self, model: Path, tail: Sequence[str], folder: Path) -> dict[str, Any]:
+        """Figures on the test split with 95 % intervals over subjects; predictions are kept in ``folder``.
 
         Raises:
             ContaminationError: the diagnoser's weights know test subjects.
@@ -220,6 +220,7 @@ class Rooms:
             tail=tail,
             cache=self.run / "features",
             seed=self.config.seed,
+            save=folder / PREDICTIONS,
         )
         return tidy(found)
 

@@ -11,14 +11,12 @@ from typing import Any, cast
 
 from agent.compare.rows import Row, loop_config
 from agent.config import LoopConfig, RealCorpus, SimulatedCorpus
-from agent.figures import tidy
 from agent.graph import STEPS_PER_ROUND, build_graph
 from agent.rooms import PREDICTIONS, Rooms
 from agent.state import LoopState, first_state
 from agent.stop import Stopped, stoppable
 from agent.summary import make_results
 from agent.work import Work
-from resp229k.corpus import Corpus
 from training.config import Strict
 from training.errors import RunError
 from training.files import digest
@@ -26,7 +24,6 @@ from training.progress import console
 from training.run import Run, open_run
 
 FORMAT = 1  # raised when results of earlier code would differ
-TESTED = "tested"
 
 MakeRooms = Callable[[LoopConfig, Path], Rooms]
 
@@ -36,26 +33,6 @@ class Home(Strict):
 
     format: int
     corpus: SimulatedCorpus | RealCorpus
-
-
-class KeepingRooms(Rooms):
-    """The real rooms; they also keep what a diagnoser said of the test split, for paired intervals."""
-
-    def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
-        """As :meth:`agent.rooms.Rooms.evaluate`; the predictions are kept at :func:`predictions_of`."""
-        from diagnoser.evaluate import evaluate
-
-        found = evaluate(
-            model,
-            Corpus.open(self.run / "corpus"),
-            "test",
-            self.config.task,
-            tail=tail,
-            cache=self.run / "features",
-            seed=self.config.seed,
-            save=predictions_of(self.run, model.relative_to(self.run).as_posix()),
-        )
-        return tidy(found)
 
 
 @dataclass(frozen=True)
@@ -83,11 +60,6 @@ class Loop:
     fresh: bool
 
 
-def predictions_of(home: Path, model: str) -> Path:
-    """Where a diagnoser's predictions of the test split lie; ``model`` is relative to the home."""
-    return home / TESTED / Path(model).parent.relative_to("rounds") / PREDICTIONS
-
-
 def run_loops(
     base: LoopConfig,
     rows: Sequence[Row],
@@ -95,7 +67,7 @@ def run_loops(
     work: Path,
     *,
     verbose: bool = False,
-    rooms: MakeRooms = KeepingRooms,
+    rooms: MakeRooms = Rooms,
 ) -> list[Loop]:
     """Run every row with every seed, seed by seed, so that an interruption leaves whole seeds.
 
@@ -165,7 +137,7 @@ def _run(home: Run, row: Row, config: LoopConfig, verbose: bool, rooms: MakeRoom
             ),
         )
     results = make_results(work, {planner: state})
-    predictions = predictions_of(home.folder, state["model"])
+    predictions = home.folder / (state["test"] or "") / PREDICTIONS
     if not predictions.is_file():
         raise RunError("is missing", path=predictions, cure="remove the folder of its corpus in --work")
     return Loop(

@@ -128,7 +128,8 @@ def test(work: Work, state: LoopState) -> dict[str, Any]:
     }
 
     def make(folder: Path) -> dict[str, Any]:
-        write_json(folder / "test.json", work.rooms.evaluate(work.path(state["model"]), facts["tail"]))
+        found = work.rooms.evaluate(work.path(state["model"]), facts["tail"], folder)
+        write_json(folder / "test.json", found)
         return {}
 
     folder, _ = work.once("test", state["model_round"], inputs, make)

@@ -162,7 +162,7 @@ class FakeRooms:
         low, high = sorted((sign * 0.1, sign * 0.3))
         return {"difference": sign * 0.2, "low": low, "high": high}
 
-    def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
+    def evaluate(self, model: Path, tail: Sequence[str], folder: Path) -> dict[str, Any]:
         self._called("evaluate")
         figure = {"value": 0.6, "low": 0.5, "high": 0.7}
         return {

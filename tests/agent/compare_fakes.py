@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from agent_fakes import CLASSES, FakeRooms
 
-from agent.compare.run import predictions_of
 from agent.config import LoopConfig
+from agent.rooms import PREDICTIONS
 from diagnoser.figures import figures
 from diagnoser.predictions import Predictions
 from resp229k.corpus import Corpus
@@ -34,7 +34,7 @@ class ComparedRooms(FakeRooms):
             {"clips": clips, "copies": sum(copies.values()), "balanced": balanced, "seed": seed},
         )
 
-    def evaluate(self, model: Path, tail: Sequence[str]) -> dict[str, Any]:
+    def evaluate(self, model: Path, tail: Sequence[str], folder: Path) -> dict[str, Any]:
         self._called("evaluate")
         record = read_json(model / "config.json")
         skill = 0.4 + 0.02 * record["clips"] + 0.01 * record["copies"] + 0.1 * record["balanced"]
@@ -46,7 +46,7 @@ class ComparedRooms(FakeRooms):
         said = Predictions(
             [c.clip_id for c in clips], [c.subject_id for c in clips], labels, np.eye(4)[guesses], CLASSES
         )
-        said.save(predictions_of(self.run, model.relative_to(self.run).as_posix()))
+        said.save(folder / PREDICTIONS)
         found = figures(said, tail=tail, draws=1, task="icbhi4")
         names = ("macro_f1", "tail_macro_f1", "accuracy", "sp", "se", "score")
         return {

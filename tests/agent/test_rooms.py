@@ -44,9 +44,12 @@ def test_a_child_learns_as_the_loop_says(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(rooms_module, "run_command", lambda *_, log, **__: log.write_text(""))
     rooms = Rooms(config(diagnoser=learning, seed=5), tmp_path)
     (tmp_path / "node").mkdir()
-    rooms.train_diagnoser(tmp_path / "node", synthetic=["made"], repeats=None, init=None)
+    made = {"synthetic": ["made"], "synthetic_weight": 0.1}  # the round's, which is not the config's
+    rooms.train_diagnoser(tmp_path / "node", **made, repeats=None, init=None)
     told = load_config(DiagnoserTrainConfig, tmp_path / "node" / "train.yaml")
     asked = Learning(**learning)
     assert told.fit == asked.fit.model_copy(update={"seed": 5})
-    assert all(getattr(told, name) == getattr(asked, name) for name in set(learning) - {"fit"})
-    assert (told.synthetic, told.seed) == (["made"], 5)
+    assert all(
+        getattr(told, name) == getattr(asked, name) for name in set(learning) - {"fit", "synthetic_weight"}
+    )
+    assert (told.synthetic, told.synthetic_weight, told.seed) == (["made"], 0.1, 5)
