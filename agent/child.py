@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,11 +10,10 @@ from pathlib import Path
 
 from agent.stop import at_once
 from training.errors import RunError
+from training.orphans import die_with
 
 PACKAGES = Path(__file__).resolve().parent.parent
 TAIL = 15  # lines of the child's log shown when it fails
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def run_command(arguments: Sequence[str], *, cwd: Path, log: Path, threads: int) -> None:
@@ -52,7 +49,7 @@ def run_command(arguments: Sequence[str], *, cwd: Path, log: Path, threads: int)
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=None if _LIBC is None else lambda: _die_with(parent),
+            preexec_fn=lambda: die_with(parent),
         )
         try:
             with at_once():
@@ -67,11 +64,3 @@ def run_command(arguments: Sequence[str], *, cwd: Path, log: Path, threads: int)
         raise RunError(
             f"`resp-agent {shown}` ended with {code}:\n{tail}", cure="mend the cause, then use --resume"
         )
-
-
-def _die_with(parent: int) -> None:
-    """Ask for SIGKILL at the parent's death; leave at once if it died before that was asked."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

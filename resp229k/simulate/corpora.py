@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from resp229k.simulate.style import source_style
 from resp229k.tasks import get_task
 from training.errors import DataError
 from training.files import digest, new_folder, read_json, write_json
+from training.orphans import die_with
 from training.progress import track
 
 COMMENT = "simulated respiratory sound of a Resp-Agent corpus; not a recording of a person"
@@ -154,7 +156,8 @@ def _run(jobs: Sequence[Job], folder: Path, workers: int) -> Iterable[Clip]:
         yield from (run_job(job, folder) for job in jobs)
         return
     # Spawn, not fork: the parent may already hold threads of torch.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),))
+    with pool:
         yield from pool.map(run_job, jobs, [folder] * len(jobs), chunksize=8)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import get_args
@@ -27,6 +29,8 @@ from resp229k.tasks import TASKS
 from training.config import validate
 from training.errors import ConfigError, DataError
 from training.files import folder_digest
+
+ROOT = str(Path(__file__).resolve().parents[2])
 
 WHEEZES = {"wheeze", "rhonchus", "stridor", "squawk"}  # a cough is neither
 SMALL = SimulateConfig(
@@ -166,3 +170,37 @@ def test_the_config_loads_without_numpy_or_torch() -> None:
         "sys.exit(bool({'numpy', 'scipy', 'torch', 'soundfile'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems do not tell a process of its parent's death"
+)
+def test_a_killed_process_leaves_no_workers(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from resp229k.simulate import simulate_events\n"
+        "if __name__ == '__main__': simulate_events(4000, 0, Path('corpus'), workers=2)\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    parent = subprocess.Popen(
+        [sys.executable, "main.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": ROOT}
+    )
+    try:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("**/*.flac"))) < 8 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        workers = [int(child) for child in children.read_text().split()]
+    finally:
+        parent.kill()
+        parent.wait()
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 20
+    while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [worker for worker in workers if alive(worker)]
+
+
+def alive(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
