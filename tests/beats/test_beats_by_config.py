@@ -307,7 +307,7 @@ def test_the_loop_gives_its_diagnosers_the_encoder(
 
     def named(rooms: Rooms) -> str:
         (tmp_path / "round").mkdir(exist_ok=True)
-        rooms.train_diagnoser(tmp_path / "round", synthetic=[], repeats=None, init=None)
+        rooms.train_diagnoser(tmp_path / "round", synthetic=[], repeats=None, init=None, synthetic_weight=1.0)
         return str(yaml.safe_load((tmp_path / "round" / "train.yaml").read_text())["beats"]["weights"])
 
     default, tuned, both = (
