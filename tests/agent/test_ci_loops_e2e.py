@@ -56,7 +56,15 @@ def test_simulator_backend_synthesizes_screens_and_retrains(tmp_path: Path) -> N
 
 
 def test_hard_clips_of_the_generator_are_screened_and_what_they_bring_is_measured(tmp_path: Path) -> None:
-    results, _ = run_preset("ci-gate", tmp_path, "gate.ratio=0", "thinker.pick=hard", "budget=6", "rounds=2")
+    changes = (
+        "gate.ratio=0",
+        "gate.probe=1",
+        "diagnoser.fit.steps=10",
+        "thinker.pick=hard",
+        "budget=6",
+        "rounds=2",
+    )
+    results, _ = run_preset("ci-gate", tmp_path, *changes)
     run = tmp_path / "run"
     thought = results["planners"]["thinker"]["rounds"]
     assert thought[1]["method"] == "synthesize"
