@@ -72,7 +72,7 @@ def print_rows(
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, *column in zip(*rows, strict=True):
         numeric = any(cell[:1].isdigit() for cell in column)
-        short = name in ("source", "task")
+        short = name in ("source", "task", "planner", "best", "method", "step")
         justify: Literal["left", "right"] = "right" if numeric else "left"
         word = max(map(len, name.split()))  # headings break between words only
         table.add_column(name, no_wrap=short, overflow="fold", justify=justify, min_width=word)
