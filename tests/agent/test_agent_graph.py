@@ -111,6 +111,7 @@ def test_oversample_duplicates_evenly(tmp_path: Path) -> None:
     assert repeats["train-both-0"] == max(repeats.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", ["corpus", "train", "generate", "score", "evaluate"])
 def test_interrupted_anywhere_then_resumed_gives_the_same_results(tmp_path: Path, node: str) -> None:
     whole = loop(tmp_path / "whole", FakeRooms(tmp_path / "whole"))

@@ -174,6 +174,7 @@ def test_what_is_finished_is_not_repeated(done: tuple[list[Loop], list[str]]) ->
     assert [one.row.label for one in more if one.fresh] == ["random", "random +w"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", ["train", "generate", "evaluate"])
 def test_interrupted_and_run_again_gives_the_same_results(
     tmp_path: Path, single: dict[str, Any], node: str

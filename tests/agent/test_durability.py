@@ -137,6 +137,7 @@ def test_twenty_random_kills_each_resumed_to_identical_results(loops: Loops) -> 
     assert len(set(hit)) >= 4, hit  # in different places
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_and_says_how_to_go_on(loops: Loops, number: int, code: int) -> None:
     run = loops.folder / f"signal-{number}"
@@ -225,6 +226,7 @@ def damage(path: Path, how: str) -> None:
             connection.execute("UPDATE checkpoints SET checkpoint = x'c1c1c1'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["not a database", "cut", "overwritten", "content"])
 def test_a_damaged_database_names_the_cure_and_the_cure_works(
     tmp_path: Path, whole: dict[str, Any], how: str

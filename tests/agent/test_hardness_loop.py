@@ -37,6 +37,7 @@ def test_restyled_clips_need_no_gate_and_no_generator(tmp_path: Path) -> None:
     assert len(set(pairs)) == len(pairs) > 6  # two rounds, never the same pair
 
 
+@pytest.mark.slow
 def test_picks_ask_the_current_diagnoser_and_keep_equal_counts(tmp_path: Path) -> None:
     kept, losses = {}, {}
     for pick in ("hard", "random", "easy"):
@@ -55,6 +56,7 @@ def test_picks_ask_the_current_diagnoser_and_keep_equal_counts(tmp_path: Path) -
     assert sum(losses["hard"]) > sum(losses["random"]) > sum(losses["easy"])
 
 
+@pytest.mark.slow
 def test_rejections_and_gains_reach_the_next_request(tmp_path: Path) -> None:
     run = tmp_path / "run"
     # A third of the clips sound wrong; the gate lets them through all the same.
