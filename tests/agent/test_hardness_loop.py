@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from agent_fakes import CLASSES, FakeRooms, config
 
 from agent.loop import run_loop
