@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from agent.config import CurriculumSettings
 from diagnoser.config import Learning
-from training.errors import DataError
 
 if TYPE_CHECKING:
     from diagnoser.predictions import Predictions
@@ -70,15 +69,12 @@ def paired_difference(after: Predictions, before: Predictions, seed: int = 0) ->
     Raises:
         DataError: the two are not of the same clips.
     """
-    from diagnoser.bootstrap import percentiles, resample
-    from diagnoser.metrics import macro_f1, subject_matrices
+    from diagnoser.bootstrap import paired_matrices, percentiles
+    from diagnoser.metrics import macro_f1
 
-    if after.clip_ids != before.clip_ids or after.classes != before.classes:
-        raise DataError("predictions of other clips cannot be compared")
-    pair = [subject_matrices(p.labels, p.guesses, p.subject_ids, len(p.classes)) for p in (after, before)]
-    new, old = (macro_f1(resample(matrices, DRAWS, seed)) for matrices in pair)
-    whole = [float(macro_f1(matrices.sum(axis=0))) for matrices in pair]
-    low, high = percentiles(new - old)
+    pair, drawn = paired_matrices(after, before, DRAWS, seed)
+    whole = [float(macro_f1(matrix)) for matrix in pair]
+    low, high = percentiles(macro_f1(drawn[0]) - macro_f1(drawn[1]))
     return {
         "difference": round(whole[0] - whole[1], 6),
         "low": round(low, 6),

@@ -86,8 +86,8 @@ class Draw(LogitsProcessor):
 
 
 def ours(mllm: RespMLLM, given: Given, how: SampleConfig) -> Tensor:
-    """Units ``(B, T, F)``."""
-    return mllm.sample(**given, temperature=how.temperature, top_p=how.top_p)
+    """Units ``(B, T, F)``, without guidance, which the library would do clip by clip."""
+    return mllm.sample(**given, temperature=how.temperature, top_p=how.top_p, label_guidance=1)
 
 
 @torch.no_grad()

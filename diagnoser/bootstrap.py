@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diagnoser.metrics import BINS, bin_of, ratio
+from diagnoser.metrics import BINS, bin_of, ratio, subject_matrices
+from training.errors import DataError
+
+if TYPE_CHECKING:
+    from diagnoser.predictions import Predictions
 
 CHUNK = 4_000_000  # weights held at once
 
@@ -23,6 +28,24 @@ def draw_counts(subjects: int, draws: int, seed: int) -> np.ndarray:
     """How often each subject is drawn: ``(draws, S)``, rows sum to S."""
     generator = np.random.default_rng(seed)
     return generator.multinomial(subjects, np.full(subjects, 1.0 / subjects), size=draws)
+
+
+def paired_matrices(
+    after: Predictions, before: Predictions, draws: int, seed: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Confusion matrices of two diagnosers on the same clips, in this order.
+
+    Returns:
+        Of all clips, ``(C, C)`` each; with the subjects drawn with replacement, ``(draws, C, C)`` each. A draw
+        takes the same subjects for both, so what makes a subject hard for both cancels in differences.
+
+    Raises:
+        DataError: the two are not of the same clips.
+    """
+    if after.clip_ids != before.clip_ids or after.classes != before.classes:
+        raise DataError("predictions of other clips cannot be compared")
+    pair = [subject_matrices(p.labels, p.guesses, p.subject_ids, len(p.classes)) for p in (after, before)]
+    return [own.sum(axis=0) for own in pair], [resample(own, draws, seed) for own in pair]
 
 
 def resample(matrices: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -54,6 +54,7 @@ class MLLMSize(Strict):
     # Shares of training clips without their style, and without their text: guidance needs them.
     style_dropout: float = Field(default=0.0, ge=0, lt=1)
     label_dropout: float = Field(default=0.0, ge=0, lt=1)
+    label_guidance: float = Field(default=1.0, ge=0)  # of draws that do not ask for one; 1: none
     events: bool = False  # whether the prompt may tell what happens in the clip, and how often
     event_dropout: float = Field(default=0.5, ge=0, lt=1)  # share of training clips that do not tell
 
@@ -65,6 +66,8 @@ class MLLMSize(Strict):
             raise ValueError(
                 f"hidden {self.hidden}, heads {self.heads}, kv_heads {self.kv_heads}: each must divide the last"
             )
+        if self.label_guidance != 1 and not self.label_dropout:
+            raise ValueError(f"label_guidance {self.label_guidance} needs a label_dropout above 0")
         return self
 
 
@@ -270,7 +273,8 @@ class SampleConfig(Strict):
 
     temperature: float = Field(default=0.9, gt=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
-    # Of the units' logits, away from those without label or style; none or 1: plain conditional logits.
+    # Of the units' logits, away from those without label or style; 1: plain conditional logits; none: the
+    # label's as the Resp-MLLM's weights say, no style's.
     label_guidance: float | None = Field(default=None, ge=0)
     style_guidance: float | None = Field(default=None, ge=0)
     steps: int | None = Field(default=4, ge=1)  # null: as the adaptive method dopri5 wants

@@ -219,8 +219,9 @@ class RespMLLM(Model):
                 comes out the same in any batch.
             temperature: below 1 sharpens.
             top_p: nucleus.
-            label_guidance: scale away from the logits without text; none or 1: no guidance.
-            style_guidance: the same of the style.
+            label_guidance: scale away from the logits without text; 1: no guidance; none: what the weights
+                were made for, ``label_guidance`` of their config.
+            style_guidance: the same of the style; none: no guidance.
 
         Returns:
             ``(B, T, F)`` int64.
@@ -229,6 +230,8 @@ class RespMLLM(Model):
             DataError: longer than the weights allow.
             ConfigError: guidance that the weights were not trained for.
         """
+        if label_guidance is None:
+            label_guidance = self.config.label_guidance
         self.config.check_guidance(label_guidance, style_guidance)
         batch, total = uniforms.shape
         if total > self.places:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent.chat.job import Arguments, Tool
 from agent.llm.client import Message, Reply
-from agent.llm.prompt import MAX_QUOTED, Refused
+from agent.llm.prompt import Refused
 from agent.llm.text import clean, only_object
 from training.config import Strict
 
@@ -102,18 +102,6 @@ def read_turn(reply: Reply, tools: Mapping[str, Tool]) -> Say | Call:
     except ValidationError as error:
         raise Refused([_fault(name, problem) for problem in error.errors()]) from None
     return Call(name, arguments)
-
-
-def repair_messages(reply: Reply, faults: list[str]) -> list[Message]:
-    """The turn that asks the model to mend its reply; an empty turn some servers refuse."""
-    told = "\n".join(f"- {fault}" for fault in faults)
-    return [
-        {"role": "assistant", "content": reply.content[:MAX_QUOTED].strip() or "(no answer)"},
-        {
-            "role": "user",
-            "content": f"The reply was refused:\n{told}\nAnswer again with one JSON object alone.",
-        },
-    ]
 
 
 def _fault(tool: str, problem: Any) -> str:

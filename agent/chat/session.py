@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from agent.chat.job import Result, Tool
 from agent.chat.place import Place, one_line
-from agent.chat.protocol import Call, Say, read_turn, repair_messages, result_message, system_message
+from agent.chat.protocol import Call, Say, read_turn, result_message, system_message
 from agent.chat.tools import TOOLS
 from agent.llm.client import Message, ModelError, Reply
-from agent.llm.prompt import MAX_QUOTED, Refused
+from agent.llm.prompt import MAX_QUOTED, Refused, repair_messages
 from agent.llm.text import clean
 from agent.stop import Stopped
 from training.errors import RespError
@@ -130,7 +130,7 @@ class Session:
                 return read_turn(reply, self.tools)
             except Refused as refused:
                 self.front.log("refused", faults=refused.faults)
-                mending += repair_messages(reply, refused.faults)
+                mending += repair_messages(reply, refused.faults, "reply")
                 reason = str(refused)
         raise ModelError(f"the model gave no usable answer: {reason}", cure="ask again, or use another model")
 

@@ -139,15 +139,15 @@ def shown_names(request: PlanRequest) -> dict[str, str]:
     return names
 
 
-def repair_messages(reply: Reply, faults: list[str]) -> list[Message]:
-    """The turn that asks the model to mend its reply."""
+def repair_messages(reply: Reply, faults: list[str], what: str = "plan") -> list[Message]:
+    """The turn that asks the model to mend its reply, of which ``what`` was refused."""
     told = "\n".join(f"- {fault}" for fault in faults)
     return [
         # Its thinking is left out, as the makers of thinking models ask; an empty turn some servers refuse.
         {"role": "assistant", "content": reply.content[:MAX_QUOTED].strip() or "(no answer)"},
         {
             "role": "user",
-            "content": f"The plan was refused:\n{told}\nAnswer again with the whole mended JSON object alone.",
+            "content": f"The {what} was refused:\n{told}\nAnswer again with the whole mended JSON object alone.",
         },
     ]
 

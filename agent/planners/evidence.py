@@ -103,15 +103,12 @@ def class_gains(after: Predictions, before: Predictions, seed: int = 0) -> dict[
     """
     import numpy as np
 
-    from diagnoser.bootstrap import resample
-    from diagnoser.metrics import f1s, subject_matrices
-    from training.errors import DataError
+    from diagnoser.bootstrap import paired_matrices
+    from diagnoser.metrics import f1s
 
-    if after.clip_ids != before.clip_ids or after.classes != before.classes:
-        raise DataError("predictions of other clips cannot be compared")
-    pair = [subject_matrices(p.labels, p.guesses, p.subject_ids, len(p.classes)) for p in (after, before)]
-    new, old = (f1s(resample(matrices, DRAWS, seed)) for matrices in pair)
-    whole = f1s(pair[0].sum(axis=0)) - f1s(pair[1].sum(axis=0))
+    pair, drawn = paired_matrices(after, before, DRAWS, seed)
+    new, old = f1s(drawn[0]), f1s(drawn[1])
+    whole = f1s(pair[0]) - f1s(pair[1])
     support = np.bincount(after.labels, minlength=len(after.classes))
     found = {}
     for index in np.flatnonzero(support):

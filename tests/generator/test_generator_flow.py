@@ -184,12 +184,12 @@ def test_given_frames_help_bear_no_loss_and_leave_the_length(flow_config: FlowCo
 
 
 def test_a_decoder_of_defaults_has_the_parameters_it_always_had(flow_config: FlowConfig) -> None:
-    old = flow_config.model_dump(exclude={"predict", "times", "content", "prefix"})
+    old = flow_config.model_dump(exclude={"predict", "times", "content", "prefix", "patch"})
     names = {name for name, _ in FlowDecoder(FlowConfig.model_validate(old)).named_parameters()}
     assert {"unit.weight", "rows.weight", "flow.backbone.leave.weight"} <= names and "given" not in names
     shipped = FlowDecoder.from_pretrained(PACKAGE_DATA / "weights" / "tiny" / "flow")
     assert shipped.config.predict == "texture"
-    assert shipped.flow.backbone.leave.out_features == 160
+    assert shipped.flow.backbone.leave.out_features == 2 * 80 * shipped.config.patch
 
 
 def test_interpolation_holds_the_ends_and_meets_the_centres(flow_config: FlowConfig) -> None:

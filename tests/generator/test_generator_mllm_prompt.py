@@ -212,6 +212,25 @@ def test_guidance_draws_from_logits_of_the_same_prompt_without_a_part(mllm_confi
     assert torch.equal(wanted.argmax(-1), drawn.flatten(1))
 
 
+def test_weights_draw_with_their_own_guidance_unless_asked_otherwise(mllm_config: MLLMConfig) -> None:
+    plain = with_values(mllm_config, label_dropout=0.2)
+    guided = with_values(mllm_config, label_dropout=0.2, label_guidance=2.5)
+    guided.load_state_dict(plain.state_dict())
+    values, uniforms = batch(plain, [5, 5, 5]), torch.rand(3, 5 * ROWS)
+
+    def draw(model: RespMLLM, **how: float) -> torch.Tensor:
+        return model.sample(**prompt(values), uniforms=uniforms, **how)
+
+    assert torch.equal(draw(guided), draw(plain, label_guidance=2.5))
+    assert torch.equal(draw(guided, label_guidance=1), draw(plain))
+    assert not torch.equal(draw(guided), draw(plain))
+
+
+def test_guidance_of_weights_needs_the_dropout(mllm_config: MLLMConfig) -> None:
+    with pytest.raises(ValueError, match=r"label_guidance 2\.0 needs a label_dropout above 0"):
+        MLLMConfig.model_validate({**mllm_config.model_dump(), "label_guidance": 2.0})
+
+
 def test_what_is_left_out_does_not_matter(mllm_config: MLLMConfig) -> None:
     """Scale 0 of the label is a draw without it, so that labels of any length give the same units."""
     model = with_values(mllm_config, label_dropout=0.2, style_dropout=0.2)
