@@ -19,7 +19,7 @@ demo: $(STAMP)
 	$(BIN)/resp-agent loop --config quickstart $(DEMO_ARGS) $(if $(wildcard runs/quickstart/config.yaml),--resume,)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(TEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
