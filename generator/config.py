@@ -271,8 +271,9 @@ def solver_flaw(
 class SampleConfig(Strict):
     """How clips are drawn from trained networks."""
 
-    temperature: float = Field(default=0.9, gt=0)
-    top_p: float = Field(default=0.95, gt=0, le=1)
+    # Guidance sharpens the units' logits; a little heat keeps clips of a class apart from one another.
+    temperature: float = Field(default=1.1, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     # Of the units' logits, away from those without label or style; 1: plain conditional logits; none: the
     # label's as the Resp-MLLM's weights say, no style's.
     label_guidance: float | None = Field(default=None, ge=0)
@@ -283,8 +284,8 @@ class SampleConfig(Strict):
     atol: float | None = Field(default=None, gt=0)
     # Deviation of the starting noise. Below 1 it trades variety for less of the noise that a decoder trained
     # for few steps leaves on the mel.
-    noise: float = Field(default=0.75, gt=0, le=1)
-    guidance: float = Field(default=2.0, ge=0)  # 1: plain conditional field
+    noise: float = Field(default=1.0, gt=0, le=1)
+    guidance: float = Field(default=1.5, ge=0)  # 1: plain conditional field
     sway: float = Field(default=0.0, ge=-1, le=1)  # negative: more steps near the noise
     batch: int = Field(default=32, ge=1)
 
