@@ -110,7 +110,7 @@ def test_clips_of_other_styles_or_settings_get_other_names(tmp_path: Path) -> No
     assert len(set(paths)) == 6
     records = [read_json(path.with_suffix(".json")) for path in paths]
     assert len({record["reference_sha256"] for record in records}) == 2
-    assert [r["sample"] and r["sample"]["top_p"] for r in records] == [0.95, 0.95, 0.5, 0.5, None, None]
+    assert [r["sample"] and r["sample"]["top_p"] for r in records] == [1.0, 1.0, 0.5, 0.5, None, None]
 
 
 def test_a_clip_of_another_record_is_never_overwritten(tmp_path: Path) -> None:
