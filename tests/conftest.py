@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, for those that a test starts
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the cores: several threads each are far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

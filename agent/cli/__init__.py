@@ -69,6 +69,9 @@ def main() -> None:
     """Run the command; wrong input ends with one line that names file and cure, and exit code 2."""
     # The library's notes on padding would end up between our own lines.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Threads wait for one another by spinning, by default for milliseconds: with another program on the same
+    # cores, a training of small networks is then several times slower.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except RespError as error:
