@@ -103,6 +103,10 @@ def compare(
     tuned = _tuned(tuned_on, numbers)
     check_folder(out_folder)
     check_folder(work)
+    if base.llm.replay is None and any(row.config.planner == "llm" for row in table):
+        from agent.llm import check_endpoint
+
+        check_endpoint(base.llm)
     from agent.compare.page import TITLES, difference_table, heading, score_table
     from agent.compare.results import compare as compared
     from agent.compare.run import run_loops

@@ -295,7 +295,20 @@ def test_the_stream_has_a_line_for_every_figure(results: dict[str, Any]) -> None
         (["--pick", "soft"], "no pick 'soft'"),
         (["--tuned-on", "0..9"], "no list of seeds"),
         (["--suite", "spr2icbhi", "--backend", "simulator"], "upper bound on simulated corpora"),
-        (["--planners", "llm"], "needs an endpoint"),
+        (["--planners", "llm"], "llm.base_url and llm.model are not both set"),
+        (
+            [
+                "--planners",
+                "llm",
+                "-o",
+                "llm.base_url=http://127.0.0.1:9/v1",
+                "-o",
+                "llm.model=m",
+                "-o",
+                "llm.retries=0",
+            ],
+            "see whether the server is up",
+        ),
         (["--reference", "last year's"], "no planner or row"),
     ],
 )
