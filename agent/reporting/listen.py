@@ -20,14 +20,16 @@ MADE = 2  # synthetic clips of a class
 REAL = 2  # real ones, apart from style references
 SECONDS = 4.0  # of a clip that are played
 LIMIT = 6_000_000  # characters of all sounds and pictures: the page stays under 8 MB
+SYNTHETIC, RESTYLED = "Synthetic", "Restyled"
 REAL_NOTE = "training clip of a run of Resp-Agent"
 
 
 @dataclass(frozen=True)
 class Made:
-    """A synthetic clip: whose it is, and the folders of its sound and of its provenance."""
+    """A synthetic or restyled clip: whose it is, and the folders of its sound and of its provenance."""
 
     origin: str
+    kind: str
     clip: Clip
     folder: Path
     records: Path
@@ -65,6 +67,7 @@ def listen(work: Work, states: Mapping[str, LoopState], limit: int = LIMIT) -> d
         "kept": len(kept),
         "shown": sum(len(card["made"]) for card in shelf.cards.values()),
         "left_out": sorted(set(found) - set(shelf.cards)),
+        "restyled": any(g["kind"] == RESTYLED for card in shelf.cards.values() for g in card["made"]),
     }
 
 
@@ -80,6 +83,7 @@ class _Shelf:
         """A synthetic clip, and the real one that lent its style where its provenance is known."""
         card = {
             "origin": made.origin,
+            "kind": made.kind,
             "verdict": made.verdict,
             "reference": None,
             **_heard(made.folder / made.clip.path, made.clip, COMMENT),
@@ -132,6 +136,7 @@ def _kept(work: Work, states: Mapping[str, LoopState]) -> Iterator[Made]:
                 work.path(screen) / "screen.json",
                 f"{planner}, round {record['round']}"
                 + (" (rolled back)" if record.get("rolled_back") else ""),
+                RESTYLED if record.get("method") == "restyle" else SYNTHETIC,
             )
 
 
@@ -143,10 +148,10 @@ def _probes(work: Work, states: Mapping[str, LoopState]) -> Iterator[Made]:
         yield from _made(folder / "probe", folder / "probe", folder / "screened/screen.json", "gate probe")
 
 
-def _made(folder: Path, records: Path, screen: Path, origin: str) -> Iterator[Made]:
+def _made(folder: Path, records: Path, screen: Path, origin: str, kind: str = SYNTHETIC) -> Iterator[Made]:
     verdicts = {v["clip_id"]: v for v in read_json(screen)["verdicts"]} if screen.is_file() else {}
     for clip in Corpus.open(folder).clips:
-        yield Made(origin, clip, folder, records, verdicts.get(clip.clip_id, {}))
+        yield Made(origin, kind, clip, folder, records, verdicts.get(clip.clip_id, {}))
 
 
 def _in_turn(clips: Sequence[Made]) -> list[Made]:

@@ -269,6 +269,13 @@ def test_a_run_that_makes_nothing(tmp_path: Path) -> None:
     assert "Gate: not asked" in parsed.text()
 
 
+def test_restyled_clips_are_told_from_synthetic_ones(told: Told, tmp_path: Path) -> None:
+    restyled = Parser(Told(tmp_path / "restyled", rounds=1, planners=["restyle"]).page()).text()
+    assert "Restyled · restyle, round 1" in restyled and "Synthetic · restyle" not in restyled
+    assert "Restyled ones are: a real clip" in restyled
+    assert "Restyled" not in Parser(told.page()).text()
+
+
 def test_style_references_come_from_the_provenance(told: Told, tmp_path: Path) -> None:
     record = told.states["thinker"]["records"][1]
     candidates = read_json(told.work.path(record["screen"]) / "inputs.json")["candidates"]
