@@ -11,6 +11,7 @@ from agent import designs as module
 from agent.config_designs import Design, DesignsConfig
 from agent.designs import Designs, Measured, compare_designs
 from agent.designs_report import compute_table, spread, table, write
+from generator.config import SampleConfig
 from training.errors import ConfigError
 from training.files import read_json
 
@@ -43,7 +44,7 @@ def test_a_design_changes_its_settings_and_no_others(tmp_path: Path) -> None:
     assert shipped.beats.weights == "tiny/beats"
     for one in (shipped.generator, label.generator):
         assert (one.seed, one.mllm_fit.seed, one.flow_fit.seed) == (2, 2, 2)
-    assert (designs.draws("shipped").guidance, designs.draws("label only").guidance) == (2.0, 3.0)
+    assert (designs.draws("shipped").guidance, designs.draws("label only").guidance) == (SampleConfig().guidance, 3.0)
 
 
 @pytest.mark.parametrize(
