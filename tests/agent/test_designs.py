@@ -44,7 +44,10 @@ def test_a_design_changes_its_settings_and_no_others(tmp_path: Path) -> None:
     assert shipped.beats.weights == "tiny/beats"
     for one in (shipped.generator, label.generator):
         assert (one.seed, one.mllm_fit.seed, one.flow_fit.seed) == (2, 2, 2)
-    assert (designs.draws("shipped").guidance, designs.draws("label only").guidance) == (SampleConfig().guidance, 3.0)
+    assert (designs.draws("shipped").guidance, designs.draws("label only").guidance) == (
+        SampleConfig().guidance,
+        3.0,
+    )
 
 
 @pytest.mark.parametrize(
