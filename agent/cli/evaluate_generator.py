@@ -59,8 +59,9 @@ def evaluate_generator(
 ) -> None:
     """Measure a generator: is its class heard, does it teach, does it vary, copy, keep the style?
 
-    Rows: real clips as if they were generated, the simulator (where it made the test clips), the generator,
-    and noise in the style of the references. `-o` changes how the generator draws, e.g. `-o guidance=3`.
+    Rows: real clips as if they were generated, the same through the codec, the simulator (where it made the
+    test clips), the generator, and noise in the style of the references. `-o` changes how the generator draws,
+    e.g. `-o guidance=3`.
     Writes `results.json`, `results.md`, `page.html` and the plots.
 
     **Examples**

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent.generated.config import EvaluateConfig
-from agent.generated.draw import Ask, Drawer, content_swap, plain, style_swap
+from agent.generated.draw import Ask, Drawer, content_swap, plain, style_swap, through
 from agent.generated.figures import (
     Ground,
     Measured,
@@ -33,7 +33,7 @@ from training.seeds import derive
 if TYPE_CHECKING:
     from generator.sample import Generator
 
-REAL, SIMULATOR, GENERATOR, NOISE = "real", "simulator", "generator", "noise"
+REAL, CODEC, SIMULATOR, GENERATOR, NOISE = "real", "codec", "simulator", "generator", "noise"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Comparison:
             made = self._rows(asks, seed, ground)
             for name, clips in made.items():
                 measured = measure(clips, ground, self._near(name, seed, clips))
-                if name != REAL:
+                if name not in (REAL, CODEC):
                     measured.figures |= style(clips, self._places(asks), ground)
                 rows.setdefault(name, []).append(measured)
             if not shown:
@@ -107,7 +107,11 @@ class Comparison:
 
     def _rows(self, asks: Sequence[Ask], seed: int, ground: Ground) -> dict[str, Described]:
         labels = [ask.label for ask in asks]
-        found = {REAL: ground.a}
+        waves = [
+            through(self.generator.codec, self.sides.test.audio(clip), derive(seed, CODEC, i))
+            for i, clip in enumerate(track(self.halves[seed].a, CODEC))
+        ]
+        found = {REAL: ground.a, CODEC: self.ears.describe(waves, labels, CODEC)}
         if self.sides.simulated:
             waves = self.drawer.simulator(asks, SIMULATOR, derive(seed, SIMULATOR))
             found[SIMULATOR] = self.ears.describe(waves, labels, SIMULATOR)

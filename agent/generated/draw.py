@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.pretrain import run_stage
+from generator.codec import level
 from generator.config import SHORTEST, SampleConfig
 from generator.request import Generated, Request
 from generator.write import write_clips
@@ -21,6 +22,7 @@ from training.progress import track
 from training.seeds import derive
 
 if TYPE_CHECKING:
+    from generator.codec import Codec
     from generator.sample import Generator
 
 INDEX = "index.json"
@@ -180,6 +182,13 @@ class Drawer:
         clip = ask.reference
         wave = self.test.audio(clip)
         return Request(self.task, ask.label, wave, clip.clip_id, clip.subject_id, ask.seconds)
+
+
+def through(codec: Codec, wave: np.ndarray, seed: int) -> np.ndarray:
+    """A wave ``(N,)`` encoded and decoded again, at its own level: what the generator's sound costs by itself."""
+    from generator.sample import at_level
+
+    return at_level(codec.decode(codec.encode(wave), samples=wave.size, seed=seed), level(wave))
 
 
 def coloured(wave: np.ndarray, size: int, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
+from agent.generated.compare import CODEC, GENERATOR, NOISE, REAL, SIMULATOR
 from agent.pages import plot, tick
 from generator.codec_config import MelConfig
 from generator.metrics import modulation_spectrum
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {REAL: "#5c6b7a", SIMULATOR: "#3a9d5d", GENERATOR: "#1f6f8b", NOISE: "#c0392b"}
+COLOURS = {
+    REAL: "#5c6b7a",
+    CODEC: "#b08900",
+    SIMULATOR: "#3a9d5d",
+    GENERATOR: "#1f6f8b",
+    NOISE: "#c0392b",
+}
 
 
 def plots(results: Mapping[str, Any], frames: Mapping[str, Sequence[np.ndarray]]) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config import GateSettings
-from agent.generated.compare import GENERATOR, NOISE, REAL, SIMULATOR
+from agent.generated.compare import CODEC, GENERATOR, NOISE, REAL, SIMULATOR
 from generator.likeness import COPIES
 
 Rows = list[list[str]]
@@ -120,7 +120,7 @@ def bars(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(results: dict[str, Any]) -> Rows:
     """Figures down, rows of clips across, the criterion at the end; a header first."""
-    names = [name for name in (REAL, SIMULATOR, GENERATOR, NOISE) if name in results["rows"]]
+    names = [name for name in (REAL, CODEC, SIMULATOR, GENERATOR, NOISE) if name in results["rows"]]
     asked = {bar["figure"]: bar for bar in bars(results) if bar["label"] is None}
     found = [["figure", *names, "target", "met"]]
     for figure, title in TITLES.items():
@@ -200,6 +200,7 @@ def words(results: dict[str, Any]) -> list[str]:
         f"Each of {len(p['seeds'])} seeds halves the test clips by subject: {each} clips per class and half. One "
         "half lends styles, labels and lengths, and is the row real; every row is compared with the other half. "
         "A clip's style comes from another clip, whatever its label.",
+        "Codec: the clips of the row real, encoded and decoded; no network makes them better than that. "
         "Noise has the spectrum and level of the style and no content: the floor."
         + (
             " The simulator that made the test clips is the upper bound."

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 from agent_fakes import CLASSES, PITCH, FakeRooms, tone
 
+from generator.codec import MelCodec
 from generator.config import SampleConfig
 from generator.request import Generated, Request
 from resp229k.audio import RATE, Preprocess, write_wav
@@ -52,6 +53,7 @@ class FakeGenerator:
         self.config = SampleConfig()
         self.subjects_hash = "none"
         self.seconds = 1.0
+        self.codec = MelCodec()
 
     def generate(self, requests: Sequence[Request], seed: int) -> list[Generated]:
         self.calls += 1

@@ -21,7 +21,7 @@ def test_shipped_weights_are_measured_and_nothing_is_made_twice(
     assert run(monkeypatch, *ARGS, *work, "--out", str(tmp_path / "one")) in (0, None)
     results = read_json(tmp_path / "one" / "results.json")
     rows = {name: row["figures"] for name, row in results["rows"].items()}
-    assert list(rows) == ["generator", "noise", "real", "simulator"]  # JSON is sorted
+    assert list(rows) == ["codec", "generator", "noise", "real", "simulator"]  # JSON is sorted
     assert rows["real"]["fad_ratio"]["mean"] == pytest.approx(1)
     assert rows["noise"]["recall"]["mean"] < rows["real"]["recall"]["mean"]
     assert results["protocol"]["tail"] == ["Pneumonia", "Bronchiolitis", "Pulmonary Fibrosis"]

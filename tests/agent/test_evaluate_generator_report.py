@@ -57,7 +57,10 @@ def compared(sides: Sides, ears: Ears, tmp_path_factory: pytest.TempPathFactory)
 
 def test_rows_stand_between_their_bounds(compared: Compared) -> None:
     rows = {name: row["figures"] for name, row in compared[0]["rows"].items()}
-    assert list(rows) == ["real", "generator", "noise"]
+    assert list(rows) == ["real", "codec", "generator", "noise"]
+    # A tone survives the codec, and is no nearer to the real ones than before it.
+    assert rows["codec"]["recall_ratio"]["mean"] == 1 and rows["codec"]["fad_ratio"]["mean"] > 1
+    assert "style_cosine" not in rows["codec"]
     for name in ("real", "generator"):  # the fake generator makes real tones
         assert rows[name]["recall_ratio"]["mean"] == 1
         assert rows[name]["tstr_ratio"]["mean"] == 1
@@ -88,7 +91,7 @@ def test_tables_hold_all_rows_and_the_verdicts(
 ) -> None:
     results = compared[0]
     rows = {row[0]: row for row in table(results)}
-    assert rows["figure"] == ["figure", "real", "generator", "noise", "target", "met"]
+    assert rows["figure"] == ["figure", "real", "codec", "generator", "noise", "target", "met"]
     assert rows["trained on it / on real"][-2:] == ["≥ 0.7", "yes"]
     assert rows["judge recall / real"][-2:] == ["", ""]  # asked of the simulated test clips alone
     names = [row[0] for row in class_table(results)]
