@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.pretrain import run_stage
-from generator.codec import level
+from generator.codec import Codec, level
 from generator.config import SHORTEST, SampleConfig
 from generator.request import Generated, Request
 from generator.write import write_clips
@@ -22,7 +22,6 @@ from training.progress import track
 from training.seeds import derive
 
 if TYPE_CHECKING:
-    from generator.codec import Codec
     from generator.sample import Generator
 
 INDEX = "index.json"
