@@ -1,4 +1,4 @@
-"""Acoustic codecs: waveform ↔ frames. The default is a log-mel with Griffin-Lim, which needs no weights."""
+"""Acoustic codecs: waveform ↔ frames. The default is a log-mel, whose inversion needs no weights."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _filters(n_fft: int, mels: int, fmax: float) -> np.ndarray:
 
 
 class MelCodec:
-    """Log-mel frames; inversion by the filters' pseudo-inverse and Griffin-Lim."""
+    """Log-mel frames; inversion by :func:`generator.codec_inverse.invert`."""
 
     def __init__(self, config: MelConfig | None = None):
         self.config = config or MelConfig()
@@ -94,11 +94,6 @@ class MelCodec:
     def filters(self) -> np.ndarray:
         """Mel filters ``(M, bins)``."""
         return _filters(self.config.n_fft, self.config.mels, self.config.fmax)
-
-    @cached_property
-    def inverse(self) -> np.ndarray:
-        """Pseudo-inverse of the filters ``(bins, M)``."""
-        return np.linalg.pinv(self.filters)
 
     def length(self, samples: int) -> int:
         """Frames of a wave with ``samples`` samples."""
@@ -124,23 +119,12 @@ class MelCodec:
     def decode(self, frames: np.ndarray, *, samples: int | None = None, seed: int = 0) -> np.ndarray:
         """Normalised log-mel ``(L, M)`` → wave float32, cut to ``samples`` (default ``L · hop``).
 
-        ``seed`` sets Griffin-Lim's first phases, so that a clip can be made again.
+        ``seed`` sets the noise that the sound is made of, so that a clip can be made again.
         """
-        import librosa
+        from generator.codec_inverse import invert
 
         c = self.config
         # Ten natural-log units above the loudest real frame is a broken prediction, not sound:
         # bounding it keeps one bad cell from scaling the whole clip to silence.
-        mel = np.exp(np.clip(frames.astype(np.float64) * c.std + c.mean, np.log(c.floor), c.ceiling))
-        # Analysis of L whole hops has one more frame, centred on the end.
-        magnitude = np.maximum(self.inverse @ np.concatenate([mel, mel[-1:]]).T, 0.0)
-        wave = librosa.griffinlim(
-            magnitude,
-            n_iter=c.iterations,
-            hop_length=c.hop,
-            n_fft=c.n_fft,
-            length=frames.shape[0] * c.hop,
-            pad_mode="constant",
-            random_state=seed,
-        )
-        return wave[:samples].astype(np.float32)
+        mel = np.exp(np.clip(frames * c.std + c.mean, np.log(c.floor), c.ceiling))
+        return invert(mel, self.filters, c.hop, iterations=c.iterations, seed=seed)[:samples]

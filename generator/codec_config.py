@@ -12,7 +12,7 @@ from training.config import Strict
 
 
 class MelConfig(Strict):
-    """Log-mel and Griffin-Lim, no weights. Eight hops of 320 samples are one 160 ms column of the unit grid."""
+    """Log-mel, no weights. Eight hops of 320 samples are one 160 ms column of the unit grid."""
 
     kind: Literal["mel"] = "mel"
     n_fft: int = Field(default=1024, gt=0)  # samples
@@ -24,7 +24,7 @@ class MelConfig(Strict):
     ceiling: float = 5.0  # log magnitude
     mean: float = -6.2  # of the log-mel over simulated and real clips, so that frames are about standard
     std: float = Field(default=2.5, gt=0)
-    iterations: int = Field(default=16, ge=1)  # of Griffin-Lim
+    iterations: int = Field(default=16, ge=1)  # of the inversion
 
     @property
     def dim(self) -> int:
