@@ -7,12 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diagnoser.metrics import accuracy, confusion, ece, macro_f1, nanmean, number, recalls, tail_macro_f1
+from diagnoser.bootstrap import resample
+from diagnoser.metrics import (
+    accuracy,
+    confusion,
+    ece,
+    f1s,
+    macro_f1,
+    nanmean,
+    number,
+    recalls,
+    subject_matrices,
+    tail_macro_f1,
+)
 from training.config import Strict
 from training.errors import DataError
 
 if TYPE_CHECKING:
     from diagnoser.predictions import Predictions
+
+
+DRAWS = 1000  # of the bootstrap
 
 
 class ClassProfile(Strict):
@@ -24,6 +39,7 @@ class ClassProfile(Strict):
         recall: share of them found.
         precision: share of the guesses of this class that are right; None without guesses.
         f1: harmonic mean of the two; 0 where the class was never found.
+        f1_error: its standard error over subjects, at least one clip's share.
         confidence: mean probability given to this class on its own clips.
         ece: calibration error on its clips.
         false_negatives: clips of the class called something else.
@@ -36,6 +52,7 @@ class ClassProfile(Strict):
     recall: float
     precision: float | None
     f1: float
+    f1_error: float
     confidence: float
     ece: float
     false_negatives: int
@@ -78,6 +95,8 @@ def error_profile(predictions: Predictions, tail: Collection[str] = ()) -> Error
     labels, probs = predictions.labels, predictions.probs
     matrix = confusion(labels, predictions.guesses, len(names))
     rare = [index for index, name in enumerate(names) if name in tail]
+    subjects = subject_matrices(labels, predictions.guesses, predictions.subject_ids, len(names))
+    errors = f1_errors(f1s(resample(subjects, DRAWS, 0)), np.bincount(labels, minlength=len(names)))
     return ErrorProfile(
         clips=len(labels),
         subjects=len(set(predictions.subject_ids)),
@@ -86,8 +105,26 @@ def error_profile(predictions: Predictions, tail: Collection[str] = ()) -> Error
         macro_f1=rounded(macro_f1(matrix)),
         tail_macro_f1=number(tail_macro_f1(matrix, rare)),
         ece=rounded(ece(labels, probs)),
-        classes=[_one(index, matrix, predictions, index in rare) for index in np.unique(labels).tolist()],
+        classes=[
+            _one(index, matrix, predictions, float(errors[index]), index in rare)
+            for index in np.unique(labels).tolist()
+        ],
     )
+
+
+def f1_errors(drawn: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Standard errors ``(C,)`` of F1, or of its change, from bootstrap draws ``(draws, C)`` of it.
+
+    None is smaller than one clip's share: F1 cannot be known finer, even where every draw agrees.
+
+    Args:
+        drawn: NaN in draws without the class.
+        support: clips of each class ``(C,)``.
+    """
+    known = np.isfinite(drawn)
+    mean = nanmean(drawn.T)
+    variance = nanmean((np.where(known, drawn - mean, np.nan) ** 2).T)
+    return np.maximum(np.sqrt(np.nan_to_num(variance)), 1 / (support + 1))
 
 
 def rounded(value: Any) -> float:
@@ -95,7 +132,7 @@ def rounded(value: Any) -> float:
     return round(float(value), 6)
 
 
-def _one(index: int, matrix: np.ndarray, predictions: Predictions, tail: bool) -> ClassProfile:
+def _one(index: int, matrix: np.ndarray, predictions: Predictions, error: float, tail: bool) -> ClassProfile:
     names, probs = predictions.classes, predictions.probs
     own = predictions.labels == index
     support, guessed, hits = int(own.sum()), int(matrix[:, index].sum()), int(matrix[index, index])
@@ -106,6 +143,7 @@ def _one(index: int, matrix: np.ndarray, predictions: Predictions, tail: bool) -
         recall=rounded(hits / support),
         precision=rounded(hits / guessed) if guessed else None,
         f1=rounded(2 * hits / (support + guessed)),
+        f1_error=rounded(error),
         confidence=rounded(probs[own, index].mean()),
         ece=rounded(ece(predictions.labels[own], probs[own])),
         false_negatives=support - hits,

@@ -67,6 +67,7 @@ def plan_request(work: Work, profile: ErrorProfile, facts: dict[str, Any], state
             label=label,
             support=support,
             f1=mine.f1 if mine else 0.0,
+            f1_error=mine.f1_error if mine else None,
             recall=mine.recall if mine else 0.0,
             confidence=confidence,
             first_confidence=first.get(label, confidence),

@@ -17,12 +17,10 @@ from agent.planners.plan import ClassState
 if TYPE_CHECKING:
     from diagnoser.predictions import Predictions
 
-DRAWS = 1000  # of the bootstrap
-
 
 @dataclass(frozen=True)
 class Belief:
-    """A change of F1 per round and its standard error."""
+    """A figure of a class, such as the change of its F1 per round, and its standard error."""
 
     gain: float
     error: float
@@ -41,7 +39,7 @@ def beliefs(states: Sequence[ClassState]) -> dict[str, Belief]:
         if mean is None:
             continue
         own = {c.label: _own(c) for c in group if c.gains}
-        between = _between(list(own.values()))
+        between = variance_between(list(own.values()))
         for c in group:
             found[c.label] = shrunk(own.get(c.label), mean, between)
     return found
@@ -69,7 +67,7 @@ def pooled(states: Sequence[ClassState]) -> Belief | None:
     own = [_own(c) for c in states if c.gains]
     if not own:
         return None
-    between = _between(own)
+    between = variance_between(own)
     weights = [1 / (one.error**2 + between) for one in own]
     mean = sum(w * one.gain for w, one in zip(weights, own, strict=True)) / sum(weights)
     return Belief(mean, math.sqrt(1 / sum(weights)))
@@ -82,8 +80,8 @@ def _own(c: ClassState) -> Belief:
     return Belief(mean, math.sqrt(1 / sum(weights)))
 
 
-def _between(own: Sequence[Belief]) -> float:
-    """Variance of the true gains between classes: what the spread exceeds the errors by, 0 at least."""
+def variance_between(own: Sequence[Belief]) -> float:
+    """Variance τ² of the true figures between classes: what the spread exceeds the errors by, 0 at least."""
     weights = [1 / one.error**2 for one in own]
     total = sum(weights)
     mean = sum(w * one.gain for w, one in zip(weights, own, strict=True)) / total
@@ -95,8 +93,7 @@ def _between(own: Sequence[Belief]) -> float:
 def class_gains(after: Predictions, before: Predictions, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Change of each class's F1 between two diagnosers on the same clips, and its standard error.
 
-    Subjects are drawn with replacement, the same for both diagnosers. An error is no smaller than
-    one clip's share: F1 cannot be known finer, even where every draw agrees.
+    Subjects are drawn with replacement, the same for both diagnosers.
 
     Raises:
         DataError: the two are not of the same clips.
@@ -105,14 +102,14 @@ def class_gains(after: Predictions, before: Predictions, seed: int = 0) -> dict[
 
     from diagnoser.bootstrap import paired_matrices
     from diagnoser.metrics import f1s
+    from diagnoser.profile import DRAWS, f1_errors
 
     pair, drawn = paired_matrices(after, before, DRAWS, seed)
     new, old = f1s(drawn[0]), f1s(drawn[1])
     whole = f1s(pair[0]) - f1s(pair[1])
     support = np.bincount(after.labels, minlength=len(after.classes))
     found = {}
+    errors = f1_errors(new - old, support)
     for index in np.flatnonzero(support):
-        spread = float(np.nanstd(new[:, index] - old[:, index]))
-        error = max(spread, 1 / (int(support[index]) + 1))
-        found[after.classes[index]] = (round(float(whole[index]), 6), round(error, 6))
+        found[after.classes[index]] = (round(float(whole[index]), 6), round(float(errors[index]), 6))
     return found

@@ -80,6 +80,7 @@ class ClassState(Strict):
     label: str
     support: int = Field(ge=0)  # clips in the plan split
     f1: float = Field(ge=0, le=1)
+    f1_error: float | None = Field(default=None, gt=0)  # its standard error; null takes F1 as exact
     recall: float = Field(default=0.0, ge=0, le=1)
     confidence: float = Field(ge=0, le=1)
     first_confidence: float | None = Field(default=None, ge=0, le=1)  # before anything was added

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from agent.config import ThinkerConfig
-from agent.planners.evidence import Belief, beliefs, pooled
+from agent.planners.evidence import Belief, beliefs, pooled, variance_between
 from agent.planners.plan import ClassState, Plan, PlanRequest
 from agent.planners.shares import water_fill
 from agent.planners.styles import plannable, room, synthesis
@@ -26,8 +26,9 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
     multiple of its target, as in ``fill``, where all targets are equal. So counts still matter, and equal
     needs give the plan of ``fill``. The target is ``need ** sharpness · help · passing``:
 
-    - ``need`` (:func:`need`): what the diagnoser of this round gets wrong. ``sharpness`` stretches it,
-      because needs of real profiles lie within a factor of two and would hardly move a share.
+    - ``need`` (:func:`needs`): what the diagnoser of this round gets wrong, as far as the classes can be told
+      apart. ``sharpness`` stretches it, because needs of real profiles lie within a factor of two and would
+      hardly move a share.
     - ``help`` (:func:`helpfulness`): what clips of the class brought in earlier rounds, as far as it is known.
     - ``passing`` (:func:`passing`): the share of its candidates that the screen let through; what is going
       to be dropped is better spent elsewhere.
@@ -42,10 +43,10 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
     reason = stop(states)
     if reason:
         return Plan(planner="thinker", method="nothing", budget=0, note=reason)
-    believed = beliefs(states)
+    believed, needed = beliefs(states), needs(states, request, config)
     targets = {}
     for c in states:
-        wanted = max(need(c, request, config), 1e-6) ** config.sharpness
+        wanted = max(needed[c.label], 1e-6) ** config.sharpness
         targets[c.label] = wanted * helpfulness(believed.get(c.label), config) * passing(c)
     caps = room(states, "synthesize")
     share = max(int(config.cap_share * request.budget), 1)
@@ -53,24 +54,45 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
     held = sum(shared.values()) >= request.budget
     have = {c.label: c.real + c.extra for c in states}
     spent = water_fill(have, targets, request.budget, shared if held else caps)
-    reasons = {c.label: _reason(c, request, config, believed.get(c.label)) for c in states}
+    reasons = {c.label: _reason(c, request, needed[c.label], believed.get(c.label)) for c in states}
     return synthesis("thinker", request, spent, reasons, config, confused=config.confused_with)
 
 
-def need(c: ClassState, request: PlanRequest, config: ThinkerConfig) -> float:
-    """How much a class asks for (>= 0): a sum of four terms, each in [0, 1] before its weight.
+def needs(states: Sequence[ClassState], request: PlanRequest, config: ThinkerConfig) -> dict[str, float]:
+    """How much each class asks for (>= 0): what was measured, drawn towards its mean, and a prior.
+
+    F1 of a dozen clips is known to about 0.15, and a budget that follows it follows noise. So what was
+    measured of a class (:func:`measured`) keeps the weight ``τ² / (τ² + s²)``, empirical Bayes as for gains: s
+    is the standard error of its F1, τ² what F1 differs by between classes beyond these errors. Where they
+    cannot be told apart, all classes ask alike. A class without clips in the plan split has no measured
+    figures: it counts as fully weak and doubtful.
+
+    ``tail``, for rare classes, comes on top: their measured F1 rests on few clips and flatters them.
+    """
+    known = [c for c in states if c.support]
+    raw = {c.label: measured(c, request, config) for c in known}
+    mean = sum(raw.values()) / len(raw) if raw else 0.0
+    own = {c.label: Belief(c.f1, c.f1_error) for c in known if c.f1_error is not None}
+    between = variance_between(list(own.values())) if own else 0.0
+    found = {}
+    for c in states:
+        value = raw.get(c.label, config.weakness + config.doubt)
+        if c.label in own:
+            value = mean + (value - mean) * between / (between + own[c.label].error ** 2)
+        found[c.label] = value + (config.tail if c.tail else 0.0)
+    return found
+
+
+def measured(c: ClassState, request: PlanRequest, config: ThinkerConfig) -> float:
+    """What the diagnoser gets wrong of a class: a sum of three terms, each in [0, 1] before its weight.
 
     - ``weakness · (1 − F1)``: the score that the loop is judged by.
     - ``doubt · (1 − confidence)``: among classes of equal F1, that with the smaller calibrated
       probability in its own clips is nearer to losing them.
     - ``confusion · pair`` (:func:`pair`): two classes taken for each other need clips on both sides.
-    - ``tail``, for rare classes: their measured F1 rests on few clips and flatters them.
-
-    A class without clips in the plan split has no measured figures: it counts as fully weak and doubtful.
     """
-    f1, confidence = (c.f1, c.confidence) if c.support else (0.0, 0.0)
-    value = config.weakness * (1 - f1) + config.doubt * (1 - confidence)
-    return value + config.confusion * pair(c, request) + (config.tail if c.tail else 0.0)
+    value = config.weakness * (1 - c.f1) + config.doubt * (1 - c.confidence)
+    return value + config.confusion * pair(c, request)
 
 
 def pair(c: ClassState, request: PlanRequest) -> float:
@@ -120,11 +142,12 @@ def stop(states: Sequence[ClassState]) -> str:
     return "clips do harm: F1 per round of " + ", ".join(found)
 
 
-def _reason(c: ClassState, request: PlanRequest, config: ThinkerConfig, belief: Belief | None) -> str:
-    parts = [f"F1 {c.f1:.2f}", f"confidence {c.confidence:.2f}"] if c.support else ["never measured"]
+def _reason(c: ClassState, request: PlanRequest, need: float, belief: Belief | None) -> str:
+    error = "" if c.f1_error is None else f" ± {c.f1_error:.2f}"
+    parts = [f"F1 {c.f1:.2f}{error}", f"confidence {c.confidence:.2f}"] if c.support else ["never measured"]
     if c.partner and pair(c, request) > 0:
         parts.append(f"taken for {c.partner} {c.confusions[c.partner]} of {c.support} times")
     parts += ["tail class"] if c.tail else []
     parts += [f"gain {belief.gain:+.3f} ± {belief.error:.3f}"] if belief else []
     parts += [f"{c.rejected} of {c.screened} candidates rejected"] if c.rejected else []
-    return f"need {need(c, request, config):.2f}: " + ", ".join(parts)
+    return f"need {need:.2f}: " + ", ".join(parts)

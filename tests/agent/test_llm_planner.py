@@ -43,6 +43,7 @@ def request(**values: Any) -> PlanRequest:
         class_state("normal", f1=0.9),
         class_state(
             "crackle",
+            f1_error=0.14,
             confusions={"normal": 5},
             draws={"synthesize": {"own": 5, "cross-source": 1}},
             gains=[0.1],
@@ -106,6 +107,7 @@ def test_the_model_sees_these_figures_and_no_others() -> None:
         "plannable": True,
         "support": 10,
         "f1": 0.5,
+        "f1_error": 0.14,
         "recall": 0.0,
         "confidence": 0.1235,
         "first_confidence": None,

@@ -14,7 +14,7 @@ from planner_requests import asked, state
 from agent.config import ThinkerConfig
 from agent.planners import ClassState, make_plan
 from agent.planners.evidence import Belief, beliefs, class_gains, pooled, shrunk
-from agent.planners.thinker import helpfulness, need, pair, passing, stop
+from agent.planners.thinker import helpfulness, measured, needs, pair, passing, stop
 from diagnoser.predictions import Predictions
 from training.errors import DataError
 
@@ -46,11 +46,35 @@ def test_targets_follow_need_to_the_power_of_sharpness() -> None:
 def test_need_adds_its_terms() -> None:
     a = state("a", f1=0.6, confidence=0.3, support=10, confusions={"b": 3}, tail=True)
     b = state("b", support=20, confusions={"a": 6, "c": 1})
+    d = state("d", support=0, f1=1.0, confidence=1.0)
     request = asked(a, b, state("c", support=0))
     assert pair(a, request) == pytest.approx((3 + 6) / 30)
-    assert need(a, request, CONFIG) == pytest.approx(0.4 + 0.5 * 0.7 + 0.3 * 0.3 + 0.5)
+    assert measured(a, request, CONFIG) == pytest.approx(0.4 + 0.5 * 0.7 + 0.3 * 0.3)
+    found = needs([a, b, d], request, CONFIG)
+    assert found["a"] == pytest.approx(measured(a, request, CONFIG) + 0.5)
     # Never measured: fully weak and doubtful, whatever its figures say.
-    assert need(state("d", support=0, f1=1.0, confidence=1.0), request, CONFIG) == pytest.approx(1.5)
+    assert found["d"] == pytest.approx(1.5 + (0.5 if d.tail else 0.0))
+
+
+def test_needs_are_drawn_together_as_far_as_classes_cannot_be_told_apart() -> None:
+    def asking(error: float | None) -> dict[str, float]:
+        classes = [
+            state(n, f1=f1, f1_error=error, tail=False) for n, f1 in (("a", 0.2), ("b", 0.4), ("c", 0.9))
+        ]
+        return needs(classes, asked(*classes), ThinkerConfig(doubt=0.0, confusion=0.0))
+
+    # F1 of mean 0.5 and variance 0.13: with errors of 0.2 the classes truly differ by 0.13 - 0.04 = 0.09.
+    share = 0.09 / 0.13
+    assert list(asking(0.2).values()) == pytest.approx([0.5 + share * x for x in (0.3, 0.1, -0.4)])
+    assert list(asking(0.001).values()) == pytest.approx([0.8, 0.6, 0.1], abs=1e-4)
+    assert list(asking(None).values()) == pytest.approx([0.8, 0.6, 0.1])
+    assert list(asking(0.4).values()) == pytest.approx([0.5, 0.5, 0.5])
+
+
+def test_a_tail_class_asks_for_more_however_little_is_known() -> None:
+    classes = [state("a", f1=0.6, f1_error=0.5, tail=True), state("b", f1=0.4, f1_error=0.5, tail=False)]
+    found = needs(classes, asked(*classes), CONFIG)
+    assert found["a"] == pytest.approx(found["b"] + CONFIG.tail)
 
 
 def test_evidence_moves_the_budget() -> None:

@@ -132,6 +132,22 @@ def test_profile() -> None:
         error_profile(p, tail=["cough"])
 
 
+def test_the_error_of_f1_is_what_f1_varies_by_over_draws_of_subjects() -> None:
+    profiles = []
+    for seed in range(150):
+        p = replace(made(80, seed), subject_ids=[f"s:{i}" for i in range(80)])
+        profiles.append([(c.f1, c.f1_error) for c in error_profile(p).classes])
+    found = np.array(profiles)  # (150, 4, 2)
+    assert found[..., 1].mean(axis=0) == pytest.approx(found[..., 0].std(axis=0), rel=0.15)
+
+
+def test_an_error_of_f1_is_at_least_one_clips_share() -> None:
+    p = made(40)
+    p = replace(p, probs=np.eye(4, dtype=np.float32)[p.labels])
+    for one in error_profile(p).classes:
+        assert (one.f1, one.f1_error) == (1.0, pytest.approx(1 / (one.support + 1), abs=1e-6))
+
+
 def test_profile_leaves_out_what_does_not_occur() -> None:
     p = made(classes=(*CLASSES, "never"))
     keep = p.labels < 4
