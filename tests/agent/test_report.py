@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import soundfile as sf
-from agent_browser import browser
 from agent_fakes import CLASSES, FakeRooms, config
+from headless import browser
 
 from agent.graph import build_graph, checkpoints
 from agent.loop import run_loop

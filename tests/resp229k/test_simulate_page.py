@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import typer
+from headless import browser
 from typer.testing import CliRunner
 
 from agent.cli.data_sounds import sounds
@@ -22,16 +21,6 @@ from resp229k.simulate import SIMULATED, simulate_clip, write_page
 from resp229k.simulate.page import render_page
 from training.errors import DataError
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -107,21 +96,22 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["1200,900", "500,900"])
-def test_a_browser_draws_it(size: str, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium")
-    page = write_page(tmp_path)
-    assert page.stat().st_size < 8_000_000
-    shot = tmp_path / "shot.png"
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    command = [chromium, *FLAGS, profile, f"--window-size={size}", f"--screenshot={shot}"]
-    subprocess.run([*command, page.as_uri()], check=True, capture_output=True, timeout=120)
+@pytest.mark.parametrize("width", [1200, 500])
+def test_a_browser_draws_it(width: int, tmp_path: Path) -> None:
+    path = write_page(tmp_path)
+    assert path.stat().st_size < 8_000_000
+    with browser(tmp_path) as page:
+        page.size(width, 900)
+        page.open(path)
+        assert page.run("document.documentElement.scrollWidth") <= width
+        loaded = "[...document.images].every(i => i.complete && i.naturalWidth > 0)"
+        assert page.run(loaded)
+        page.shot(tmp_path / "shot.png")
+        assert page.complaints() == [] and page.requests() == []
     from matplotlib.image import imread
 
-    picture = imread(shot)[..., :3]
-    assert picture.shape[1] == int(size.split(",")[0])
+    picture = imread(tmp_path / "shot.png")[..., :3]
+    assert picture.shape[1] == width
     # The dark spectrograms stand on a light page, and nothing runs over its right edge.
     dark = (picture.sum(-1) < 1.2).mean()
     assert 0.08 < dark < 0.6
