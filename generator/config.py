@@ -272,7 +272,7 @@ class SampleConfig(Strict):
     """How clips are drawn from trained networks."""
 
     # Guidance sharpens the units' logits; a little heat keeps clips of a class apart from one another.
-    temperature: float = Field(default=1.1, gt=0)
+    temperature: float = Field(default=1.25, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     # Of the units' logits, away from those without label or style; 1: plain conditional logits; none: the
     # label's as the Resp-MLLM's weights say, no style's.
@@ -285,7 +285,7 @@ class SampleConfig(Strict):
     # Deviation of the starting noise. Below 1 it trades variety for less of the noise that a decoder trained
     # for few steps leaves on the mel.
     noise: float = Field(default=1.0, gt=0, le=1)
-    guidance: float = Field(default=1.5, ge=0)  # 1: plain conditional field
+    guidance: float = Field(default=2.0, ge=0)  # 1: plain conditional field
     sway: float = Field(default=0.0, ge=-1, le=1)  # negative: more steps near the noise
     batch: int = Field(default=32, ge=1)
 
