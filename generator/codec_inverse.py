@@ -53,9 +53,8 @@ def _scaled(spectrum: Tensor, target: Tensor, bands: Tensor, back: Tensor) -> Te
 
 
 def _back(bands: Tensor) -> Tensor:
-    """Weights of the bands for each bin ``(bins, M)``, each row of sum 1; bins outside all bands follow the nearest."""
-    weights = bands.T.clone()
-    reached = torch.nonzero(weights.sum(dim=1) > 0)[:, 0]
-    first, last = int(reached[0]), int(reached[-1])
-    weights[:first], weights[last + 1 :] = weights[first], weights[last]
-    return weights / weights.sum(dim=1, keepdim=True)
+    """Weights of the bands for each bin ``(bins, M)``, each row of sum 1; 0 for bins that no band reaches.
+
+    Of those, such as 0 Hz, nothing is known and nothing would hold them to a level, so they stay silent.
+    """
+    return bands.T / bands.sum(dim=0)[:, None].clamp_min(1e-12)
