@@ -39,7 +39,7 @@ class ClassProfile(Strict):
         recall: share of them found.
         precision: share of the guesses of this class that are right; None without guesses.
         f1: harmonic mean of the two; 0 where the class was never found.
-        f1_error: its standard error over subjects, at least one clip's share.
+        f1_error: its standard error over subjects, at least the share of one.
         confidence: mean probability given to this class on its own clips.
         ece: calibration error on its clips.
         false_negatives: clips of the class called something else.
@@ -96,7 +96,7 @@ def error_profile(predictions: Predictions, tail: Collection[str] = ()) -> Error
     matrix = confusion(labels, predictions.guesses, len(names))
     rare = [index for index, name in enumerate(names) if name in tail]
     subjects = subject_matrices(labels, predictions.guesses, predictions.subject_ids, len(names))
-    errors = f1_errors(f1s(resample(subjects, DRAWS, 0)), np.bincount(labels, minlength=len(names)))
+    errors = f1_errors(f1s(resample(subjects, DRAWS, 0)), predictions)
     return ErrorProfile(
         clips=len(labels),
         subjects=len(set(predictions.subject_ids)),
@@ -112,19 +112,20 @@ def error_profile(predictions: Predictions, tail: Collection[str] = ()) -> Error
     )
 
 
-def f1_errors(drawn: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Standard errors ``(C,)`` of F1, or of its change, from bootstrap draws ``(draws, C)`` of it.
+def f1_errors(drawn: np.ndarray, predictions: Predictions) -> np.ndarray:
+    """Standard errors ``(C,)`` of F1, or of its change, from draws of the subjects of predictions.
 
-    None is smaller than one clip's share: F1 cannot be known finer, even where every draw agrees.
+    None is smaller than the share of one of the class's subjects: F1 cannot be known finer, even where
+    every draw agrees. Draws without the class say nothing of it.
 
     Args:
-        drawn: NaN in draws without the class.
-        support: clips of each class ``(C,)``.
+        drawn: values ``(draws, C)``, NaN in draws without the class.
+        predictions: whose subjects were drawn.
     """
-    known = np.isfinite(drawn)
-    mean = nanmean(drawn.T)
-    variance = nanmean((np.where(known, drawn - mean, np.nan) ** 2).T)
-    return np.maximum(np.sqrt(np.nan_to_num(variance)), 1 / (support + 1))
+    held = set(zip(predictions.subject_ids, predictions.labels.tolist(), strict=True))
+    subjects = np.bincount([label for _, label in held], minlength=len(predictions.classes))
+    away = drawn - nanmean(drawn.T)
+    return np.maximum(np.sqrt(np.nan_to_num(nanmean(away.T**2))), 1 / (subjects + 1))
 
 
 def rounded(value: Any) -> float:

@@ -26,6 +26,12 @@ class MelConfig(Strict):
     std: float = Field(default=2.5, gt=0)
     iterations: int = Field(default=16, ge=1)  # of the inversion
 
+    @model_validator(mode="after")
+    def _overlaps(self) -> Self:
+        if self.n_fft % 2 or self.hop >= self.n_fft:
+            raise ValueError("n_fft must be even and above hop, so that windows overlap")
+        return self
+
     @property
     def dim(self) -> int:
         """M, values of a frame."""

@@ -32,7 +32,7 @@ def generate(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="Of the units' draw; lower is nearer to the likeliest. [default: 0.9]"),
+        typer.Option(help="Of the units' draw; lower is nearer to the likeliest. [default: 1.25]"),
     ] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Of the flow towards units and label; 1 adds nothing. [default: 2.0]")

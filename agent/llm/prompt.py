@@ -60,8 +60,8 @@ for those that sound most like the class.
 
 The figures of a class: "support" clips they were measured on, "f1" with its standard error \
 "f1_error", "recall", mean calibrated "confidence" in the true class ("first_confidence" before anything was \
-added), "confused" share and "confusions" by class, "real" and already added ("extra") training clips, "tail" (rare), "single_source" (recorded in fewer sources \
-than there are), "gains" of F1 in earlier rounds that gave it clips with their standard errors \
+added), "confused" share and "confusions" by class, "real" and already added ("extra") training clips, "tail" \
+(rare), "single_source" (recorded in fewer sources than there are), "gains" of F1 in earlier rounds that gave it clips with their standard errors \
 "gain_errors", and how many of its "screened" clips were "rejected". "rolled_back" are rounds undone because \
 they did harm. Weak, uncertain, confused and rare classes need clips most; a gain within its standard error \
 is none, and a class whose clips do not help or are rejected should get fewer.

@@ -109,7 +109,7 @@ def class_gains(after: Predictions, before: Predictions, seed: int = 0) -> dict[
     whole = f1s(pair[0]) - f1s(pair[1])
     support = np.bincount(after.labels, minlength=len(after.classes))
     found = {}
-    errors = f1_errors(new - old, support)
+    errors = f1_errors(new - old, after)
     for index in np.flatnonzero(support):
         found[after.classes[index]] = (round(float(whole[index]), 6), round(float(errors[index]), 6))
     return found

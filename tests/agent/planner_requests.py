@@ -45,6 +45,7 @@ def any_request(seed: int, limited: bool) -> PlanRequest:
                 label=name,
                 support=rng.choice((0, 1, rng.randint(2, 40))),
                 f1=rng.choice(shares),
+                f1_error=rng.choice((None, 0.01, rng.uniform(0.05, 0.5))),
                 recall=rng.choice(shares),
                 confidence=rng.choice(shares),
                 first_confidence=rng.choice((None, *shares)),

@@ -141,11 +141,26 @@ def test_the_error_of_f1_is_what_f1_varies_by_over_draws_of_subjects() -> None:
     assert found[..., 1].mean(axis=0) == pytest.approx(found[..., 0].std(axis=0), rel=0.15)
 
 
-def test_an_error_of_f1_is_at_least_one_clips_share() -> None:
+def test_clips_of_one_subject_add_nothing_to_what_is_known() -> None:
+    p = replace(made(60), subject_ids=[f"s:{i}" for i in range(60)])
+    thrice = Predictions(
+        [f"{c}/{k}" for k in range(3) for c in p.clip_ids],
+        p.subject_ids * 3,
+        np.tile(p.labels, 3),
+        np.tile(p.probs, (3, 1)),
+        p.classes,
+    )
+    one, three = error_profile(p), error_profile(thrice)
+    assert [c.f1_error for c in one.classes] == [c.f1_error for c in three.classes]
+    assert [3 * c.support for c in one.classes] == [c.support for c in three.classes]
+
+
+def test_an_error_of_f1_is_at_least_one_subjects_share() -> None:
     p = made(40)
     p = replace(p, probs=np.eye(4, dtype=np.float32)[p.labels])
-    for one in error_profile(p).classes:
-        assert (one.f1, one.f1_error) == (1.0, pytest.approx(1 / (one.support + 1), abs=1e-6))
+    for index, one in enumerate(error_profile(p).classes):
+        subjects = {s for s, label in zip(p.subject_ids, p.labels, strict=True) if label == index}
+        assert (one.f1, one.f1_error) == (1.0, pytest.approx(1 / (len(subjects) + 1), abs=1e-6))
 
 
 def test_profile_leaves_out_what_does_not_occur() -> None:

@@ -63,6 +63,9 @@ def test_a_config_without_a_kind_means_mel() -> None:
     for wrong in ({"kind": "opus"}, {"kind": ["mel"]}, "mel", None):
         with pytest.raises(ValidationError, match="kind mel, vocos or encodec"):
             codec.validate_python(wrong)
+    for sizes in ({"n_fft": 1023}, {"n_fft": 320}):
+        with pytest.raises(ValidationError, match="n_fft must be even and above hop"):
+            codec.validate_python(sizes)
     with pytest.raises(ValidationError, match="weights"):
         codec.validate_python({"weights": "x"})
 
