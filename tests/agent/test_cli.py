@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
 import agent.cli as cli
+from agent.cli.generate import generate
+from generator.config import SampleConfig
 from resp229k.audio import write_wav
 
 COMMANDS = (
@@ -59,6 +62,12 @@ def test_every_command_has_help(command: list[str]) -> None:
     done = resp(*command, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["temperature", "guidance"])
+def test_help_of_generate_names_what_is_drawn_with(name: str) -> None:
+    (option,) = get_type_hints(generate, include_extras=True)[name].__metadata__
+    assert f"[default: {SampleConfig.model_fields[name].default}]" in option.help
 
 
 def test_doctor_says_how_to_get_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
