@@ -40,7 +40,8 @@ class Generator:
         quantizer: the units that the networks were trained with.
         mllm: writes units; none for a flow decoder that reads none.
         flow: turns units, or the label alone, into frames.
-        config: how clips are drawn.
+        config: how clips are drawn; a guidance of the label that it leaves to the weights is theirs from
+            here on, so that records of clips name it.
         digests: SHA-256 of each network's weights file, for the provenance of what is made.
 
     Raises:
@@ -61,6 +62,8 @@ class Generator:
         self.encoder, self.mllm, self.flow = encoder.eval(), mllm and mllm.eval(), flow.eval()
         self.quantizer = quantizer.eval()
         self.config = config or SampleConfig()
+        if mllm is not None and self.config.label_guidance is None:
+            self.config = self.config.model_copy(update={"label_guidance": mllm.config.label_guidance})
         self.codec = make_codec(flow.config.codec)
         self.digests = digests or {}
 

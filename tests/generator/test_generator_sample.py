@@ -113,6 +113,31 @@ def test_clips_of_other_styles_or_settings_get_other_names(tmp_path: Path) -> No
     assert [r["sample"] and r["sample"]["top_p"] for r in records] == [1.0, 1.0, 0.5, 0.5, None, None]
 
 
+def test_the_record_names_the_guidance_that_the_weights_ask_for(
+    generator: Generator, mllm_config: MLLMConfig, requests: list[Request], tmp_path: Path
+) -> None:
+    assert generator.mllm is not None
+    guided = RespMLLM(mllm_config.model_copy(update={"label_dropout": 0.1, "label_guidance": 2.5}))
+    guided.load_state_dict(generator.mllm.state_dict(), strict=False)
+    parts = (generator.encoder, generator.quantizer, guided, generator.flow)
+    asks = [
+        SampleConfig(steps=2),
+        SampleConfig(steps=2, label_guidance=2.5),
+        SampleConfig(steps=2, label_guidance=1),
+    ]
+    made, names = [], []
+    for ask in asks:
+        drawn = Generator(*parts, ask)
+        made.append(drawn.generate(requests[:1], seed=0)[0])
+        names += write_clips([made[-1]], tmp_path, weights={}, subjects_hash="", sample=drawn.config)
+    assert np.array_equal(made[0].wave, made[1].wave) and names[0] == names[1] != names[2]
+    assert [read_json(name.with_suffix(".json"))["sample"]["label_guidance"] for name in names] == [
+        2.5,
+        2.5,
+        1,
+    ]
+
+
 def test_a_clip_of_another_record_is_never_overwritten(tmp_path: Path) -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     clip = Generated(wave, None, Request("icbhi4", "wheeze", wave, "style.wav", "unknown", 1.0), 5)
