@@ -179,7 +179,10 @@ def run_screen(
     folder: Path,
     checks: Checks,
 ) -> ScreenReport:
-    """Screen a corpus of candidates; write ``screen.json`` and the kept clips as ``folder/corpus``."""
+    """Screen a corpus of candidates; write ``screen.json``, and the kept clips as ``folder/corpus``.
+
+    A kept clip keeps the record of its provenance beside it, where its maker wrote one.
+    """
     task = work.config.task
     waves = [load_audio(corpus.folder / c.path, c.start, c.end, silent_ok=True) for c in corpus.clips]
     picks = read_json(corpus.folder / PICKS) if (corpus.folder / PICKS).is_file() else {}
@@ -199,6 +202,9 @@ def run_screen(
         target = folder / "corpus" / clip.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(corpus.folder / clip.path, target)
+        record = (corpus.folder / clip.path).with_suffix(".json")
+        if record.is_file():
+            shutil.copyfile(record, target.with_suffix(".json"))
     if kept:
         Corpus(folder / "corpus", kept).save()
         shutil.copyfile(corpus.folder / MAKERS, folder / "corpus" / MAKERS)

@@ -26,13 +26,12 @@ REAL_NOTE = "training clip of a run of Resp-Agent"
 
 @dataclass(frozen=True)
 class Made:
-    """A synthetic or restyled clip: whose it is, and the folders of its sound and of its provenance."""
+    """A synthetic or restyled clip: whose it is, and the folder of its sound and its provenance."""
 
     origin: str
     kind: str
     clip: Clip
     folder: Path
-    records: Path
     verdict: Mapping[str, Any]
 
 
@@ -88,7 +87,7 @@ class _Shelf:
             "reference": None,
             **_heard(made.folder / made.clip.path, made.clip, COMMENT),
         }
-        lender = self.train.get(_reference(made.records / made.clip.path))
+        lender = self.train.get(_reference(made.folder / made.clip.path))
         if lender is not None:
             card["reference"] = self._real(lender)
         if self._fits(card, card["reference"]):
@@ -129,10 +128,8 @@ def _kept(work: Work, states: Mapping[str, LoopState]) -> Iterator[Made]:
             if not screen or screen in seen or not (work.path(screen) / "corpus").is_dir():
                 continue
             seen.add(screen)
-            candidates = read_json(work.path(screen) / "inputs.json").get("candidates", screen)
             yield from _made(
                 work.path(screen) / "corpus",
-                work.path(candidates) / "corpus",
                 work.path(screen) / "screen.json",
                 f"{planner}, round {record['round']}"
                 + (" (rolled back)" if record.get("rolled_back") else ""),
@@ -145,13 +142,13 @@ def _probes(work: Work, states: Mapping[str, LoopState]) -> Iterator[Made]:
     gate = next((s["gate"] for s in states.values() if s["gate"]), None)
     if gate is not None and (work.path(gate) / "probe").is_dir():
         folder = work.path(gate)
-        yield from _made(folder / "probe", folder / "probe", folder / "screened/screen.json", "gate probe")
+        yield from _made(folder / "probe", folder / "screened/screen.json", "gate probe")
 
 
-def _made(folder: Path, records: Path, screen: Path, origin: str, kind: str = SYNTHETIC) -> Iterator[Made]:
+def _made(folder: Path, screen: Path, origin: str, kind: str = SYNTHETIC) -> Iterator[Made]:
     verdicts = {v["clip_id"]: v for v in read_json(screen)["verdicts"]} if screen.is_file() else {}
     for clip in Corpus.open(folder).clips:
-        yield Made(origin, kind, clip, folder, records, verdicts.get(clip.clip_id, {}))
+        yield Made(origin, kind, clip, folder, verdicts.get(clip.clip_id, {}))
 
 
 def _in_turn(clips: Sequence[Made]) -> list[Made]:

@@ -129,6 +129,10 @@ class FakeRooms:
             right = (i % 10) < 10 * self.skill
             label = request.label if right else CLASSES[(CLASSES.index(request.label) + 2) % 4]
             write_wav(folder / f"audio/{i}.wav", tone(PITCH[label], seed + i), synthetic=True)
+            write_json(
+                folder / f"audio/{i}.json",
+                {"label": label, "reference_subject": request.reference.subject_id},
+            )
             made.append(Made(f"audio/{i}.wav", 1.0))
         write_json(folder / MAKERS, sorted(self.known))
         return made

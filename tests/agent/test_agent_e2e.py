@@ -135,6 +135,9 @@ def test_real_generator_output_is_kept_screened_and_trained_on(home: Path, whole
     (screened,) = run.glob("rounds/01/screen-*")
     kept = Corpus.open(screened / "corpus").clips
     assert sum(record["added"].values()) == len(kept) > 0
+    for clip in kept:
+        beside = [(folder / clip.path).with_suffix(".json") for folder in (screened / "corpus", candidates)]
+        assert read_json(beside[0]) == read_json(beside[1])
     (training,) = run.glob("rounds/01/retrain-*/model/metrics.json")
     assert sum(read_json(training)["training_clips"].values()) == sum(whole["train"].values()) + len(kept)
 

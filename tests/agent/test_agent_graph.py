@@ -46,6 +46,8 @@ def test_open_gate_synthesizes_screens_and_retrains(tmp_path: Path) -> None:
         clips = Corpus.open(run / folder).clips
         assert read_json(run / folder / "subjects.json") == ["elsewhere:1"]
         assert clips
+        records = [read_json((run / folder / c.path).with_suffix(".json")) for c in clips]
+        assert [r["reference_subject"] for r in records] == [c.subject_id for c in clips]
         assert all(
             c.synthetic and c.split == "train" and c.subject_id.startswith("fake:train") for c in clips
         )

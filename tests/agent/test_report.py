@@ -180,7 +180,7 @@ def test_players_hold_the_clips(told: Told, page: str) -> None:
     # Both classes of the plan show two kept clips, the others two probes; each beside its real ones.
     assert len(found) == 4 * 2 + 2 + 2 + 2 + 1
     kept = sf.read(
-        sorted(told.work.path(told.states["thinker"]["records"][1]["screen"]).glob("corpus/audio/*"))[0]
+        sorted(told.work.path(told.states["thinker"]["records"][1]["screen"]).glob("corpus/audio/*.wav"))[0]
     )[0]
     waves = []
     for one in found:
@@ -278,15 +278,14 @@ def test_restyled_clips_are_told_from_synthetic_ones(told: Told, tmp_path: Path)
 
 def test_style_references_come_from_the_provenance(told: Told, tmp_path: Path) -> None:
     record = told.states["thinker"]["records"][1]
-    candidates = read_json(told.work.path(record["screen"]) / "inputs.json")["candidates"]
-    sounds = sorted(told.work.path(candidates).glob("corpus/audio/*.wav"))
+    records = {p: p.read_text() for p in told.work.path(record["screen"]).glob("corpus/audio/*.json")}
     try:
-        for sound in sounds:
-            sound.with_suffix(".json").write_text(json.dumps({"reference": "train-wheeze-0"}))
+        for path in records:
+            path.write_text(json.dumps({"reference": "train-wheeze-0"}))
         found = listen(told.work, told.states)
     finally:
-        for sound in sounds:
-            sound.with_suffix(".json").unlink()
+        for path, text in records.items():
+            path.write_text(text)
     made = [one for card in found["classes"] for one in card["made"] if one["origin"] == "thinker, round 1"]
     assert made and all(one["reference"]["name"] == "train-wheeze-0" for one in made)
 
