@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import beats
 from agent.config import LoopConfig
 from training.config import PACKAGE_DATA
 
+if TYPE_CHECKING:
+    from training.model import Provenance
+
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """SHA-256 over an encoder's config and tensors, and the subjects that it was trained on."""
+    """SHA-256 over an encoder's config and tensors, and whom it was trained and chosen on."""
 
     digest: str
-    subjects: frozenset[str]
+    provenance: Provenance
 
 
 def encoder_facts(config: LoopConfig, weights: Path) -> EncoderFacts:
@@ -28,7 +32,7 @@ def encoder_facts(config: LoopConfig, weights: Path) -> EncoderFacts:
 
     own = config.beats.weights
     encoder = beats.load_encoder(weights / "beats" if own is None else beats.find(own))
-    return EncoderFacts(weights_digest(encoder), frozenset(encoder.provenance.subjects))
+    return EncoderFacts(weights_digest(encoder), encoder.provenance)
 
 
 def encoder_name(config: LoopConfig, weights: Path) -> str:

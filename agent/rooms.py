@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from diagnoser.profile import ErrorProfile
     from generator.request import Generated, Request
     from generator.sample import Generator
+    from training.model import Provenance
 
 
 UPPER_BOUND = "upper bound (simulator)"
@@ -111,9 +112,9 @@ class Rooms:
         found = set() if self._judge is None else set(self._judge.provenance.subjects)
         return found if self.upper_bound else found | set(self._generator.subjects)
 
-    def encoder_subjects(self) -> set[str]:
-        """Subjects that the diagnosers' encoder was trained on."""
-        return set(self._encoder.subjects)
+    def encoder_provenance(self) -> Provenance:
+        """Whom the diagnosers' encoder was trained and chosen on."""
+        return self._encoder.provenance
 
     # diagnoser
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from resp229k.audio import Preprocess
 from resp229k.corpus import Corpus
 from training.errors import CheckpointError, ContaminationError, DataError
 from training.files import digest, read_json
-from training.model import Provenance, read_provenance
+from training.model import read_provenance
 
 __all__ = [
     "Judged",
     "evaluate",
     "figures",
     "judge",
-    "known_subjects",
     "record_of",
     "source_prior",
     "task_of",
@@ -124,7 +123,7 @@ def judge(
     part = corpus.subset(split=split, task=predictor.task)
     if not len(part):
         raise DataError(f"no {split} clips with a label of {predictor.task}", path=corpus.folder)
-    met = sorted((set(part.subjects) - set(shared)) & known_subjects(known))
+    met = sorted((set(part.subjects) - set(shared)) & known.known)
     if met and not allow_contaminated:
         raise ContaminationError(
             f"{len(met)} of {len(part.subjects)} subjects of {split} were trained or selected on, "
@@ -137,15 +136,22 @@ def judge(
         predictions=predictor.predict_corpus(part, features),
         counts=read_json(model_folder / "metrics.json")["real_clips"],
         met=met,
-        selected=bool(set(met) & set(known.notes.get("selected_on", []))),
+        selected=bool(set(met) & known.selected_on),
         corpus=corpus.digest,
         preprocess=predictor.record.preprocess,
     )
 
 
-def known_subjects(known: Provenance) -> set[str]:
-    """Whom weights were trained on, and who chose their checkpoint and temperature."""
-    return {*known.subjects, *known.notes.get("selected_on", [])}
+def trained_on(predictions: Predictions, counts: Mapping[str, int]) -> np.ndarray:
+    """Whether training had clips of each clip's class ``(N,)``.
+
+    Args:
+        predictions: of N clips, by one training.
+        counts: its training clips of each class.
+    """
+    known = np.array([counts.get(name, 0) > 0 for name in predictions.classes])
+    found: np.ndarray = known[predictions.labels]
+    return found
 
 
 def record_of(
@@ -159,8 +165,8 @@ def record_of(
 ) -> dict[str, Any]:
     """The figures of one diagnoser, or of the folds' diagnosers together, with all that qualifies them.
 
-    ``unseen`` lists test classes without a training clip; where there are some, ``seen_only`` are the
-    scores on the clips of the other classes.
+    ``unseen`` lists classes of test clips whose diagnoser had no training clip of the class; where there are
+    some, ``seen_only`` are the scores on the other clips. A class may be unseen in one fold alone.
     """
     predictions = Predictions.pool([one.predictions for one in judged])
     counts = {
@@ -181,11 +187,9 @@ def record_of(
         **figures(predictions, **options),
         "source_prior": source_prior(predictions, majority, tail=rare, task=task),
     }
-    present = np.unique(predictions.labels).tolist()
-    unseen = [predictions.classes[index] for index in present if not counts[predictions.classes[index]]]
-    record["unseen"] = unseen
-    seen = np.array([counts[predictions.classes[index]] > 0 for index in predictions.labels])
-    if unseen and seen.any():
+    seen = np.concatenate([trained_on(one.predictions, one.counts) for one in judged])
+    record["unseen"] = [predictions.classes[index] for index in np.unique(predictions.labels[~seen])]
+    if not seen.all() and seen.any():
         kept = predictions.take(seen)
         record["seen_only"] = scored(kept, **options)
         votes = kept.vote()

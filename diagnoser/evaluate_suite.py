@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diagnoser.bootstrap import percentiles
-from diagnoser.evaluate import Judged, judge, known_subjects, record_of, task_of
+from diagnoser.evaluate import Judged, judge, record_of, task_of
 from diagnoser.figures import distributions
 from diagnoser.metrics import number
 from diagnoser.predictions import Predictions
@@ -160,7 +160,7 @@ def assign(
     runs: list[Run] = []
     for model in models:
         known = read_provenance(model)
-        met = known_subjects(known)
+        met = known.known
         clean = {index for index, theirs in enumerate(subjects) if not theirs & met}
         if not clean and not allow_contaminated:
             fewest = min(len(theirs & met) for theirs in subjects)

@@ -13,7 +13,7 @@ from resp229k.corpus import Corpus
 from training.config import expand
 from training.errors import CheckpointError, ContaminationError, DataError
 from training.files import read_json
-from training.model import weights_digest
+from training.model import Provenance, weights_digest
 
 if TYPE_CHECKING:
     from beats.cache import FeatureStore
@@ -30,7 +30,7 @@ class Material:
     corpora: list[Corpus]  # the clips' audio
     feature_dim: int
     feature_rows: int
-    encoder_subjects: list[str]
+    heard: Provenance  # of the encoder
     maker_subjects: list[str]  # whom generator and judge of the synthetic clips were trained on
     record: DiagnoserRecord
     encoder: BeatsEncoder | None  # only if it is trained too
@@ -85,7 +85,7 @@ def gather(config: DiagnoserTrainConfig, store: FeatureStore | None = None) -> M
         corpora=parts,
         feature_dim=stores[0].index.dim,
         feature_rows=stores[0].index.rows,
-        encoder_subjects=sorted(set(encoder.provenance.subjects)),
+        heard=encoder.provenance,
         maker_subjects=sorted({name for part in parts[1:] for name in makers(part.folder)}),
         record=DiagnoserRecord(
             beats=config.beats.weights,

@@ -215,6 +215,14 @@ class Predictor:
         owner = np.array([piece.owner for piece in found])
         return np.stack([each[owner == index].mean(axis=0) for index in range(len(waves))])
 
+    def unread(self, texts: Sequence[str]) -> str:
+        """What of some narratives is not read, in a sentence; empty where all of it is."""
+        if not texts:
+            return ""
+        if self.words is None:
+            return "this diagnoser was trained with text: false and only listens: narratives are not read"
+        return self.words.cut(texts, self.model.config.sizes.text_tokens)
+
     def pieces(
         self, waves: Sequence[np.ndarray | None], texts: Sequence[str | None] | None = None
     ) -> list[Piece]:

@@ -67,6 +67,13 @@ class Words:
         """Token ids of one narrative, at most ``longest``, without special tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids[:longest]
 
+    def cut(self, texts: Sequence[str], longest: int) -> str:
+        """A sentence on the narratives of more than ``longest`` tokens; empty where there are none."""
+        found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        count = sum(len(one.ids) > longest for one in found)
+        told = f"{count} of {len(texts)} narratives have more than {longest} tokens, the rest of them is not read"
+        return told if count else ""
+
     def encode_all(self, texts: Sequence[str], longest: int) -> list[list[int]]:
         """:meth:`encode` of many."""
         found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)

@@ -31,6 +31,7 @@ from training.errors import CheckpointError, ConfigError, RunError
 from training.files import digest, file_digest, new_folder, read_json, write_json
 from training.fit import FitResult, fit, meet
 from training.model import Provenance, weights_digest
+from training.progress import console
 from training.seeds import derive, seed_all
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def train_diagnoser(
     train = _dataset(material.train, material, words, config, labels["train"])
     train.weights = loss_weights(config, material.train, labels["train"], counts)
     select = _dataset(material.select, material, words, config, labels["select"])
+    told = narratives(material.train, config.task, config.seed)
+    if words and (cut := words.cut(told, config.model.text_tokens)):
+        console.print(f"{cut} → -o model.text_tokens=…", markup=False)
     if config.init is None:
         model.standardise(*feature_statistics(train))
     if config.tune_encoder:
@@ -246,11 +250,12 @@ def _provenance(config: DiagnoserTrainConfig, material: Material, model: Diagnos
     """
     trained = [clip.subject_id for clip in material.train]
     selected = {clip.subject_id for clip in material.select}
+    selected |= material.heard.selected_on | model.provenance.selected_on
     return Provenance.of(
-        [*trained, *material.encoder_subjects, *material.maker_subjects, *model.provenance.subjects],
+        [*trained, *material.heard.subjects, *material.maker_subjects, *model.provenance.subjects],
         command="resp-agent train diagnoser",
         seed=config.seed,
-        notes={"selected_on": sorted(selected | set(model.provenance.notes.get("selected_on", [])))},
+        notes={"selected_on": sorted(selected)},
     )
 
 

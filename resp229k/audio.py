@@ -110,12 +110,17 @@ def load_audio(
     """Decode to 16 kHz mono float32 ``(N,)``.
 
     Raises:
-        AudioError: as :func:`read_audio`, or silent while ``silent_ok`` is off.
+        AudioError: as :func:`read_audio`, shorter than a sample at 16 kHz, or silent while ``silent_ok`` is off.
     """
     mono, rate = read_audio(path, start, end)
     if not silent_ok and float(np.abs(mono).max()) < SILENCE:
         raise AudioError("is silent", path=path, cure="remove it or record it again")
-    return resample(mono, rate, RATE)
+    wave = resample(mono, rate, RATE)
+    if not wave.size:
+        raise AudioError(
+            f"holds less than a sample of {RATE} Hz", path=path, cure="remove it or record it again"
+        )
+    return wave
 
 
 def resample(wave: np.ndarray, source: float, target: float) -> np.ndarray:

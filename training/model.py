@@ -32,6 +32,16 @@ class Provenance(Strict):
         return cls(subjects=sorted(set(subjects)), **values)
 
     @property
+    def selected_on(self) -> set[str]:
+        """Subjects that chose checkpoint or temperature, as far as they were noted."""
+        return set(self.notes.get("selected_on", []))
+
+    @property
+    def known(self) -> set[str]:
+        """Whom the weights know: :attr:`subjects` and :attr:`selected_on`."""
+        return {*self.subjects, *self.selected_on}
+
+    @property
     def subjects_hash(self) -> str:
         """SHA-256 of the sorted subject list."""
         return digest(sorted(self.subjects))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resp229k.sources.recording import Stretch
 
 SHOWN = 3  # classes in the table; csv and json hold all
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".webm", ".m4a", ".mp4")
 
 
 class Format(StrEnum):
@@ -85,11 +85,14 @@ def diagnose(
     known = {} if annotations is None else _annotations(paths, annotations)
     folder = find_diagnoser(model)
     from diagnoser.predict import Predictor
+    from training.progress import console
 
     predictor = Predictor.load(folder)
     texts = [
         text if sheet is None else sheet.narrative(n, predictor.task, predictor.record.seed) for n in names
     ]
+    if unread := predictor.unread([told for told in texts or [text] if told]):
+        console.print(unread, markup=False)
     if recording is None:
         rows = [predictor.predict_file(None, text)]
     elif recording.is_file():

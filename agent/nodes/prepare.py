@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ def prepare(work: Work, state: LoopState) -> dict[str, Any]:
 
     def make(folder: Path) -> dict[str, Any]:
         corpus = work.rooms.build_corpus(work.path("corpus"))
-        check_held_out(corpus, work.rooms.encoder_subjects(), "the encoder was")
+        encoder = work.rooms.encoder_provenance()
+        check_held_out(corpus, set(encoder.subjects), "the encoder was trained")
+        # Chosen on this corpus's own select it may be: that is what select is for.
+        check_held_out(corpus, encoder.selected_on, "the encoder was chosen", ("plan", "test"))
         facts = training_facts(corpus, config)
         facts["plannable"] = _plannable(work, corpus, facts)
         write_json(folder / "facts.json", facts)
@@ -97,17 +101,25 @@ def tail_classes(real: dict[str, int], share: float) -> list[str]:
     return tail or [min(present, key=lambda name: (present[name], name))]
 
 
-def check_held_out(corpus: Corpus, known: set[str], who: str) -> None:
+def check_held_out(
+    corpus: Corpus, known: set[str], who: str, splits: Sequence[str] = (*VALID, "test")
+) -> None:
     """Refuse weights that know the subjects which diagnosers are selected, planned and tested on.
+
+    Args:
+        corpus: of the loop.
+        known: subjects that the weights know.
+        who: and how they met them, e.g. "the encoder was trained".
+        splits: that none of them may be in.
 
     Raises:
         ContaminationError: naming one of the subjects.
     """
-    held_out = {c.subject_id for c in corpus.clips if c.split in (*VALID, "test")}
+    held_out = {c.subject_id for c in corpus.clips if c.split in splits}
     shared = sorted(held_out & known)
     if shared:
         raise ContaminationError(
-            f"{who} trained on {len(shared)} held-out subjects, e.g. {shared[0]}",
+            f"{who} on {len(shared)} held-out subjects, e.g. {shared[0]}",
             path=corpus.folder,
             cure="use weights that were trained on other subjects",
         )
@@ -122,7 +134,7 @@ def _plannable(work: Work, corpus: Corpus, facts: dict[str, Any]) -> list[str]:
     """
     if not SYNTHESIZING & set(work.config.planners):
         return []
-    check_held_out(corpus, work.rooms.trained_subjects(), "generator or judge were")
+    check_held_out(corpus, work.rooms.trained_subjects(), "generator or judge were trained")
     known = set(work.rooms.generator_labels()) & set(work.rooms.judge_classes())
     found = [name for name in get_task(work.config.task).classes if name in known and facts["real"][name] > 0]
     seconds, longest = work.config.preprocess.seconds, work.rooms.longest_clip()

@@ -11,12 +11,14 @@ import numpy as np
 from diagnoser.baselines.rows import FULL, WEAVING
 from diagnoser.baselines.run import Done
 from diagnoser.bootstrap import percentiles
+from diagnoser.evaluate import trained_on
 from diagnoser.figures import distributions, scored, tail_of
 from diagnoser.metrics import number
 from diagnoser.predictions import Predictions
 from diagnoser.suites import SuitePart
 
 Runs = Mapping[str, Sequence[Predictions]]  # row → one set of predictions per seed
+Masks = Mapping[str, Sequence[np.ndarray]]  # whether training had clips of each test clip's class, as Runs
 Distribution = dict[str, tuple[float, np.ndarray]]
 
 SOUNDS = ("icbhi4", "spr_event", "spr_record")  # whose normal class is a sound: Sp, Se and Score are theirs
@@ -40,11 +42,17 @@ def compare(
         :func:`summary`) and ``trainings`` (row, seed, part, what was chosen, its scores on the part).
     """
     task = parts[0].task
+    trained = {part.name: part.corpus.subset(split="train", task=task).counts(task) for part in parts}
     counts: Counter[str] = Counter()
-    for part in parts:
-        counts.update(part.corpus.subset(split="train", task=task).counts(task))
+    for some in trained.values():
+        counts.update(some)
     options: dict[str, Any] = {"tail": tail_of(dict(counts)), "draws": draws, "seed": seed, "task": task}
-    runs = pooled(done)
+    together = by_seed(done)
+    runs = {row: [Predictions.pool([one.test for one in d]) for d in some] for row, some in together.items()}
+    seen = {
+        row: [np.concatenate([trained_on(one.test, trained[one.part]) for one in d]) for d in some]
+        for row, some in together.items()
+    }
     reference = next((name for name in (WEAVING, FULL) if name in runs), None)
     return {
         "task": task,
@@ -53,10 +61,10 @@ def compare(
         "rows": list(runs),
         "training_clips": dict(counts),
         "tail": list(options["tail"]),
-        "unseen": _unseen(runs, counts),
+        "unseen": _unseen(runs, seen),
         "parts": [{"name": p.name, "shared_subjects": len(p.shared), **_sizes(p)} for p in parts],
         "figures": {
-            judged: summaries(theirs, reference, **options) for judged, theirs in _views(runs, counts).items()
+            judged: summaries(theirs, reference, **options) for judged, theirs in _views(runs, seen).items()
         },
         "trainings": [
             {
@@ -74,30 +82,28 @@ def compare(
     }
 
 
-def pooled(done: Sequence[Done]) -> dict[str, list[Predictions]]:
-    """Row → per seed the test predictions of all parts together."""
-    by_row: dict[str, dict[int, list[Predictions]]] = {}
+def by_seed(done: Sequence[Done]) -> dict[str, list[list[Done]]]:
+    """Row → per seed what all parts' trainings gave."""
+    found: dict[str, dict[int, list[Done]]] = {}
     for one in done:
-        by_row.setdefault(one.row, {}).setdefault(one.seed, []).append(one.test)
-    return {
-        row: [Predictions.pool(parts) for _, parts in sorted(by_seed.items())]
-        for row, by_seed in by_row.items()
-    }
+        found.setdefault(one.row, {}).setdefault(one.seed, []).append(one)
+    return {row: [parts for _, parts in sorted(seeds.items())] for row, seeds in found.items()}
 
 
-def _unseen(runs: Runs, counts: Mapping[str, int]) -> list[str]:
-    first = next(iter(runs.values()))[0]
-    return [first.classes[i] for i in np.unique(first.labels) if not counts[first.classes[i]]]
+def _unseen(runs: Runs, seen: Masks) -> list[str]:
+    """Classes of test clips whose training, in their part, had none of the class."""
+    row, (first, *_) = next(iter(runs.items()))
+    return [first.classes[index] for index in np.unique(first.labels[~seen[row][0]])]
 
 
-def _views(runs: Runs, counts: Mapping[str, int]) -> dict[str, Runs]:
+def _views(runs: Runs, seen: Masks) -> dict[str, Runs]:
     """What is judged: the clips, those of the classes that were trained on, and the subjects' votes."""
-    first = next(iter(runs.values()))[0]
-    known = np.array([counts[name] > 0 for name in first.classes])
+    first = next(iter(seen.values()))[0]
     views: dict[str, Runs] = {"clips": runs}
-    if not known[first.labels].all() and known[first.labels].any():
+    if not first.all() and first.any():
         views["clips of trained classes"] = {
-            row: [one.take(known[one.labels]) for one in some] for row, some in runs.items()
+            row: [one.take(mask) for one, mask in zip(some, seen[row], strict=True)]
+            for row, some in runs.items()
         }
     for judged, theirs in tuple(views.items()):
         one = next(iter(theirs.values()))[0]
@@ -126,7 +132,7 @@ def summaries(runs: Runs, reference: str | None, **options: Any) -> dict[str, di
 def summary(
     seeds: Sequence[Distribution], reference: Sequence[Distribution] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Score → its values per seed, mean, std, interval, and the same of its difference to the reference.
+    """Score → its values per seed, mean, std (n - 1), interval, and the same of its difference to the reference.
 
     The interval is that of the mean over the seeds, over subjects: it does not hold the spread of seeds.
     Differences are taken draw by draw, each draw the same subjects for both.
@@ -138,7 +144,7 @@ def summary(
         found[name] = {
             "values": [number(value) for value in values],
             "mean": number(np.mean(values)),
-            "std": number(np.std(values)),
+            "std": number(np.std(values, ddof=1)) if len(values) > 1 else None,
             "interval": [number(bound) for bound in percentiles(draws)],
         }
         if reference is not None and name in reference[0]:

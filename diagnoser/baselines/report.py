@@ -11,9 +11,15 @@ import numpy as np
 
 from training.files import write_json, write_text
 
-SHOWN = ("score", "se", "sp", "macro_f1", "tail_macro_f1", "accuracy", "auroc", "ece")
+CHALLENGE_TASKS = ("11", "12", "21", "22")
+SHOWN = (
+    *("score", "se", "sp"),
+    *(f"task{task}_score" for task in CHALLENGE_TASKS),
+    *("macro_f1", "tail_macro_f1", "accuracy", "auroc", "ece"),
+)
 NAMES = {"score": "Score", "se": "Se", "sp": "Sp", "macro_f1": "macro-F1", "tail_macro_f1": "tail macro-F1",
          "auroc": "AUROC", "ece": "ECE"}  # fmt: skip
+NAMES |= {f"task{task}_score": f"challenge {'-'.join(task)}" for task in CHALLENGE_TASKS}
 PLOTTED = ("score", "macro_f1")
 
 
@@ -75,7 +81,7 @@ def markdown(report: dict[str, Any]) -> str:
         header, *rows = table(report, judged)
         lines += [_line(header), _line(["---"] * len(header)), *map(_line, rows), ""]
     lines += [
-        "Mean ± standard deviation over seeds. Intervals and differences redraw subjects (95 %), the mean",
+        "Mean ± standard deviation (n - 1) over seeds. Intervals and differences redraw subjects (95 %), the mean",
         "over seeds held fixed; a difference whose interval holds 0 is none.",
         "",
     ]
@@ -128,7 +134,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 def _spread(score: dict[str, Any]) -> str:
     if score["mean"] is None:
         return ""
-    std = f" ± {score['std']:.3f}" if len(score["values"]) > 1 else ""
+    std = "" if score["std"] is None else f" ± {score['std']:.3f}"
     return f"{score['mean']:.3f}{std}"
 
 

@@ -122,7 +122,7 @@ def prepared(
     allow_contaminated: bool = False,
     leave_out_known: bool = False,
 ) -> tuple[list[SuitePart], int]:
-    """The parts, and how many of their test subjects the encoder was trained on.
+    """The parts, and how many of their test subjects the encoder was trained or chosen on.
 
     Subjects that a split as published shares do not count. All rows are judged on the same clips, those
     that do not hear with the encoder too.
@@ -140,7 +140,7 @@ def prepared(
     """
     if allow_contaminated and leave_out_known:
         raise ConfigError("known subjects are either scored or left out", cure="give one of the two options")
-    heard = set(beats.load_encoder(beats.find(config.beats.weights)).provenance.subjects)
+    heard = beats.load_encoder(beats.find(config.beats.weights)).provenance.known
     met: set[str] = set()
     found = []
     for part in parts:

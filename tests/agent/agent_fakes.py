@@ -20,6 +20,7 @@ from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from training.config import validate
 from training.files import write_json
+from training.model import Provenance
 
 CLASSES = ("normal", "crackle", "wheeze", "both")
 PITCH = {"normal": 200.0, "crackle": 400.0, "wheeze": 800.0, "both": 1600.0}
@@ -67,6 +68,7 @@ class FakeRooms:
         self.fail_at: str | None = None
         self.known: set[str] = set()  # subjects that generator and judge were trained on
         self.heard: set[str] = set()  # subjects that the encoder was trained on
+        self.chosen: set[str] = set()  # and chosen on
         self.longest = 2.0  # s
         self.bad_rounds: set[int] = set()  # whose diagnoser is worse than the one before
 
@@ -101,8 +103,8 @@ class FakeRooms:
     def trained_subjects(self) -> set[str]:
         return set(self.known)
 
-    def encoder_subjects(self) -> set[str]:
-        return set(self.heard)
+    def encoder_provenance(self) -> Provenance:
+        return Provenance.of(self.heard, notes={"selected_on": sorted(self.chosen)})
 
     def longest_clip(self) -> float:
         return self.longest

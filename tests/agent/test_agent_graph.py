@@ -212,6 +212,17 @@ def test_encoders_that_know_held_out_subjects_are_refused_for_every_planner(tmp_
     assert rooms.calls == ["corpus"]
 
 
+def test_an_encoder_may_be_chosen_on_select_alone(tmp_path: Path) -> None:
+    rooms = FakeRooms(tmp_path / "select")
+    rooms.chosen = {"fake:select-both-1"}
+    assert loop(tmp_path / "select", rooms, planners=["none"])["results"]
+    for split in ("plan", "test"):
+        rooms = FakeRooms(tmp_path / split)
+        rooms.chosen = {f"fake:{split}-both-0"}
+        with pytest.raises(ContaminationError, match=rf"encoder was chosen on 1 .*{split}-both-0"):
+            loop(tmp_path / split, rooms, planners=["none"])
+
+
 def test_clips_longer_than_the_generator_makes_are_refused_before_training(tmp_path: Path) -> None:
     rooms = FakeRooms(tmp_path / "run")
     rooms.longest = 0.5

@@ -13,9 +13,11 @@ import soundfile
 from agent_cli import run as run_command
 from PIL import Image
 
+from agent.cli.diagnose import AUDIO_SUFFIXES, recordings
 from diagnoser.config import DiagnoserTrainConfig
 from diagnoser.predict import Predictor
 from diagnoser.train import train_diagnoser
+from resp229k.audio import CONTAINERS
 from resp229k.corpus import Corpus
 from resp229k.simulate import SimulateConfig, simulate_corpus
 from training.fitconfig import FitConfig
@@ -119,6 +121,34 @@ def test_wrong_input_exits_with_2(home: Path, monkeypatch: pytest.MonkeyPatch, c
     assert run(home, monkeypatch, *args, "--model", "model") == 2
     assert reason in capsys.readouterr().err.replace("\n", " ")
     assert not (home / "x").exists()
+
+
+def test_what_is_not_read_of_a_narrative_is_told(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    args = ("recordings/one.wav", "--model", "model", "--format", "json", "--text")
+    assert run(home, monkeypatch, *args, "61 years old.") == 0
+    assert capsys.readouterr().err == ""
+    assert run(home, monkeypatch, *args, "A man, 61 years old. " * 20) == 0
+    told = capsys.readouterr()
+    assert "1 of 1 narratives have more than 32 tokens" in told.err and json.loads(told.out)
+    deaf = Predictor.load(home / "model")
+    deaf.words = None
+    assert "only listens" in deaf.unread(["A man."]) and deaf.unread([]) == ""
+
+
+def test_every_recording_that_can_be_read_is_found(tmp_path: Path) -> None:
+    assert set(AUDIO_SUFFIXES) >= CONTAINERS
+    for name in ("a.webm", "b.M4A", "c.wav", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert recordings(tmp_path)[1] == ["a.webm", "b.M4A", "c.wav"]
+
+
+def test_a_recording_of_one_sample_is_a_row(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (home / "short").mkdir()
+    soundfile.write(home / "short/one.wav", np.ones(1), 48000)
+    (home / "short/two.wav").write_bytes((home / "recordings/one.wav").read_bytes())
+    assert run(home, monkeypatch, "short", "--model", "model", "--format", "json") == 0
+    bad, good = json.loads(capsys.readouterr().out)
+    assert "less than a sample of 16000 Hz" in bad["error"] and good["prediction"]
 
 
 def test_a_recording_of_zeros_is_told_by_name(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

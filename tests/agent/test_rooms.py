@@ -31,7 +31,8 @@ def test_synthetic_clips_carry_the_subjects_behind_their_makers(tmp_path: Path) 
 def test_what_prepare_asks_of_the_weights(tmp_path: Path) -> None:
     rooms = Rooms(config(), tmp_path)
     assert rooms.longest_clip() == 4.0
-    assert rooms.encoder_subjects() <= rooms.trained_subjects() and rooms.encoder_subjects()
+    heard = set(rooms.encoder_provenance().subjects)
+    assert heard and heard <= rooms.trained_subjects()
     assert Rooms(config(generator={"backend": "simulator"}), tmp_path).longest_clip() == math.inf
 
 

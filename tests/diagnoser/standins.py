@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from diagnoser.evaluate_suite import evaluate_suite, folder_of
 from diagnoser.predictions import Predictions
+from diagnoser.suites import SuitePart, load_suite
 from resp229k.audio import Preprocess
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
@@ -49,6 +51,29 @@ def drawn_diagnoser(
     )
     (folder / "model.safetensors").write_bytes(b"")
     return folder
+
+
+def trained_on(folder: Path, part: SuitePart, **more: Any) -> Path:
+    """A diagnoser that knows the training and selection subjects of a part."""
+    corpus = part.corpus
+    return drawn_diagnoser(
+        folder,
+        part.task,
+        knows=corpus.subset(split="train").subjects,
+        chosen_on=corpus.subset(split="select").subjects,
+        counts={name: n for name, n in corpus.subset(split="train").counts(part.task).items() if n},
+        preprocess=more.pop("preprocess", part.preprocess),
+        **more,
+    )
+
+
+def score_suite(suite: str, root: Path, work: Path, folder: Path, **more: Any) -> dict[str, Any]:
+    """A suite's report by a drawn diagnoser for each of its parts, one seed."""
+    parts = load_suite(suite, root=str(root), work=work)
+    models = [trained_on(folder / folder_of(part.name), part, **more) for part in parts]
+    report = evaluate_suite(models, suite, root=str(root), work=work, draws=20)
+    assert len(report["runs"]) == 1 and len(report["runs"][0]["models"]) == len(parts)
+    return report
 
 
 def drawn_predictions(

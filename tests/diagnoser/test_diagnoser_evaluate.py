@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ from standins import (
     drawn_diagnoser,
     drawn_predictions,
     fake_predict,
+    trained_on,
     write_icbhi,
     write_sprsound,
     write_sprsound_test,
 )
 
 import agent.cli as cli
-from diagnoser.evaluate import evaluate
+from diagnoser.evaluate import Judged, evaluate, record_of
 from diagnoser.evaluate_page import page, spread
 from diagnoser.evaluate_suite import evaluate_all, evaluate_parts, evaluate_suite, folder_of, summarise
 from diagnoser.figures import figures
 from diagnoser.predictions import Predictions
-from diagnoser.suites import SuitePart, get_suite, load_suite
+from diagnoser.suites import get_suite, load_suite
 from resp229k.audio import Preprocess
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
@@ -50,20 +52,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_predict(monkeypatch)
-
-
-def trained_on(folder: Path, part: SuitePart, **more: Any) -> Path:
-    """A diagnoser that knows the training and selection subjects of a part."""
-    corpus = part.corpus
-    return drawn_diagnoser(
-        folder,
-        part.task,
-        knows=corpus.subset(split="train").subjects,
-        chosen_on=corpus.subset(split="select").subjects,
-        counts={name: n for name, n in corpus.subset(split="train").counts(part.task).items() if n},
-        preprocess=more.pop("preprocess", part.preprocess),
-        **more,
-    )
 
 
 def toy(folder: Path, labels: list[str], *, task: str = "icbhi4", per_subject: int = 4) -> Corpus:
@@ -209,6 +197,18 @@ def test_tail_and_unseen_classes_come_from_the_training_clips(tmp_path: Path) ->
     assert record["per_subject"]["accuracy"] > record["accuracy"]
     assert set(record["per_source"]) == {"a", "b"}
     assert evaluate(model, corpus, draws=DRAWS, tail=["Asthma"])["tail"] == ["Asthma"]
+
+
+def test_a_class_may_be_unseen_in_one_part_alone(tmp_path: Path) -> None:
+    judged = []
+    for name, counts in (("a", {"Control": 5, "Asthma": 5}), ("b", {"Control": 5, "COPD": 5})):
+        corpus = toy(tmp_path / name, ["Control", "Asthma"] * 10, task="disease16")
+        one = drawn_predictions(corpus, "disease16", seed=0, skill=1.0)
+        ids = [f"{name}{i}" for i in range(len(one.clip_ids))]
+        judged.append(Judged(replace(one, clip_ids=ids), counts, [], False, name, Preprocess()))
+    record = record_of(judged, task="disease16", split="test", draws=DRAWS)
+    assert record["training_clips"]["Asthma"] == 5  # of the parts together
+    assert record["unseen"] == ["Asthma"] and record["seen_only"]["support"] == {"Control": 20, "Asthma": 10}
 
 
 def test_a_mean_over_seeds_keeps_the_subjects_together(tmp_path: Path) -> None:

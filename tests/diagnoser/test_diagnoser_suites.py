@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from standins import (
+    fake_predict,
+    score_suite,
     write_all_sources,
     write_icbhi,
     write_official_icbhi,
@@ -15,6 +17,7 @@ from standins import (
     write_sprsound_test,
 )
 
+from diagnoser.evaluate_suite import folder_of
 from diagnoser.suites import SOURCES, SUITES, SuitePart, get_suite, load_suite, suite_names
 from resp229k.build import build_corpus
 from resp229k.buildconfig import BuildConfig
@@ -102,7 +105,7 @@ def test_records_are_whole_recordings(data: Path, tmp_path: Path) -> None:
     assert all(clip.seconds == pytest.approx(2.0, abs=0.01) for clip in part.corpus.clips)
 
 
-def test_the_published_tests_of_sprsound(data: Path, tmp_path: Path) -> None:
+def test_the_published_tests_of_sprsound(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"spr-inter has no audio for test.*sprsound-inter"):
         load_suite("spr-inter", root=str(data), work=tmp_path / "a")
     root = tmp_path / "data"
@@ -112,6 +115,12 @@ def test_the_published_tests_of_sprsound(data: Path, tmp_path: Path) -> None:
     assert subjects(part, "test") == {f"sprsound:{95_000_000 + n}" for n in range(10)}
     (records,) = load_suite("spr-inter-records", root=str(root), work=tmp_path / "b")
     assert records.corpus.subset(split="test").counts("spr_record")["Poor Quality"] == 2
+    fake_predict(monkeypatch)
+    for suite, task in (("spr-inter", "task11"), ("spr-inter-records", "task21")):
+        (run,) = score_suite(suite, root, tmp_path / "b", tmp_path / "models" / suite)["runs"]
+        assert run["clips"] and run[f"{task}_score"] == pytest.approx(
+            (run[f"{task}_as"] + run[f"{task}_hs"]) / 2, abs=2e-6
+        )
     next((root / "SPRSound" / "test_wav").iterdir()).unlink()
     with pytest.raises(DataError, match=r"needs all of its recordings: 1 of 10 for test.*95000"):
         load_suite("spr-inter", root=str(root), work=tmp_path / "c")
@@ -126,7 +135,7 @@ def test_sources_that_are_not_here_are_named(data: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_every_disease_suite_on_all_sources(tmp_path: Path) -> None:
+def test_every_disease_suite_on_all_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, work = tmp_path / "data", tmp_path / "work"
     write_all_sources(root)
     (paper,) = load_suite("test-cd", root=str(root), work=work)
@@ -140,6 +149,17 @@ def test_every_disease_suite_on_all_sources(tmp_path: Path) -> None:
     for part, source in zip(parts, SOURCES, strict=True):
         heard = {split: {c.source for c in part.corpus.subset(split=split).clips} for split in PARTS}
         assert heard["test"] == {source} and source not in heard["train"] | heard["select"]
+    fake_predict(monkeypatch)
+    for suite, clips in (
+        ("test-cd", None),
+        ("covid", 12),
+        ("loso", None),
+        ("ood:kauh", None),
+        ("ood:coughvid", None),
+    ):
+        (run,) = score_suite(suite, root, work, tmp_path / "models" / folder_of(suite), skill=4.0)["runs"]
+        assert run["contaminated"] is None and run["accuracy"] > run["source_prior"]["accuracy"]
+        assert clips in (None, run["clips"])
     (kauh,) = load_suite("ood:kauh", root=str(root), work=work)
     assert kauh.corpus.digest == parts[-1].corpus.digest
     config = BuildConfig(protocol="loso-kauh", root=str(root), clip="recording")
@@ -159,7 +179,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_official_split(official: Path, tmp_path: Path) -> None:
+def test_the_official_split(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (part,) = load_suite("icbhi-official", root=str(official), work=tmp_path)
     recordings = {
         split: {clip.recording_id for clip in part.corpus.subset(split=split).clips} for split in PARTS
@@ -169,6 +189,10 @@ def test_the_official_split(official: Path, tmp_path: Path) -> None:
     assert part.shared == {"icbhi:156", "icbhi:218"}
     both = subjects(part, "test") & set().union(*(subjects(part, split) for split in PARTS[:3]))
     assert both == part.shared
+    fake_predict(monkeypatch)
+    (run,) = score_suite("icbhi-official", official, tmp_path, tmp_path / "models", skill=4.0)["runs"]
+    assert run["clips"] == 762 and run["contaminated"] is None  # the two that are shared are no contamination
+    assert 0.5 < run["score"] == pytest.approx((run["sp"] + run["se"]) / 2, abs=2e-6)
 
 
 def test_the_official_split_needs_all_920(official: Path, tmp_path: Path) -> None:
