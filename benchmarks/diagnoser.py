@@ -3,7 +3,8 @@
 The woven network of random weights at 625, 1,250 and 4,096 places (forward, training step, peak memory), with
 16 anchors and with the paper's stride of 4, by the library's sliding chunks, the dense form and ``auto``. The
 window is the library's default of 512. Prints clips and steps per second, and JSON lines of ratios, each of
-calls taken in turn in this very run: a busy machine slows all sides alike. With one thread the clock is
+calls taken in turn in this very run: a busy machine slows all sides alike. At last the dense form is held
+against the banded one at the diagnoser's own window, for the length from which ``auto`` should leave it. With one thread the clock is
 processor time. ``auto`` has to give the library's logits. ``--size base`` is Longformer's, ``--smoke`` a test.
 """
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 from turns import Clock, in_turn, report  # first: it makes the packages importable
 
+from diagnoser.attention import MaskedSelfAttention
 from diagnoser.config import Anchors, DiagnoserConfig, DiagnoserSizes
 from diagnoser.model import Diagnoser
 
@@ -175,6 +177,30 @@ def growth(
         report(f"diagnoser growth exponent, {form}, {anchors}", exponent)
 
 
+def crossing(options: argparse.Namespace, clock: Clock) -> None:
+    """How many times the banded form's time the dense one takes, by length, at the diagnoser's own window.
+
+    What :data:`diagnoser.attention.CROSSOVER` was chosen by: the dense form should be taken where it is faster.
+    """
+    window = DiagnoserSizes().window
+    for places in options.crossing:
+        given = clips(places, options)
+        models = {
+            name: build(places, FIXED, form, window, options.size)
+            for name, form in (("dense", "dense"), ("banded", "auto"))
+        }
+        for module in models["banded"].modules():
+            if isinstance(module, MaskedSelfAttention):
+                module.crossover = 0
+        for name, call in (("forward", forward), ("training step", step)):
+            calls = {form: partial(call, model, given) for form, model in models.items()}
+            taken = in_turn(calls, options.repeats, clock)
+            report(
+                f"diagnoser dense over banded {name}, {places} places, window {window}",
+                taken["dense"] / taken["banded"],
+            )
+
+
 def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description="Speed of the diagnoser's attention.")
@@ -185,6 +211,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="short sequences: does it run?")
     options = parser.parse_args()
     options.places = [96, 160, 256] if options.smoke else [625, 1250, 4096]
+    options.crossing = [96, 256] if options.smoke else [128, 256, 384, 512, 768, 1024]
     torch.set_num_threads(options.threads)
 
     clock = time.process_time if options.threads == 1 else time.perf_counter
@@ -202,6 +229,7 @@ def main() -> None:
         for places, found in results.items():
             compare(places, anchors, found, target=places == 625 and anchors == STRIDE)
         growth(anchors, results, options)
+    crossing(options, clock)
 
 
 if __name__ == "__main__":

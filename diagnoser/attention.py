@@ -19,7 +19,7 @@ from torch import nn
 from transformers import LongformerForSequenceClassification
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
-CROSSOVER = 384
+CROSSOVER = 320
 """Places up to which one masked call takes less time, and never less than twice the window: below, the
 blocks would hold nearly all keys. Measured on one CPU core, see ``benchmarks/diagnoser.py``."""
 BLOCK = 128

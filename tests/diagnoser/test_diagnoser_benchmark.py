@@ -21,4 +21,6 @@ def test_the_benchmark_prints_ratios() -> None:
         assert f"diagnoser {what} than the library, 160 places, stride 4" in names
     for form in ("auto", "dense", "library"):
         assert f"diagnoser growth exponent, {form}, 16 anchors" in names
+    for places in (96, 256):
+        assert f"diagnoser dense over banded forward, {places} places, window 32" in names
     assert sum(" clips/s forward, " in line for line in done.stdout.splitlines()) == 2 * 3 * 3
