@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from agent.nodes.approve import proposal, sheet
 from agent.sheet import read_sheet, write_sheet
 from agent.state import LoopState
+from agent.stop import at_once
 from agent.work import Work
 from training.errors import DataError
 from training.progress import console
@@ -81,7 +82,8 @@ def _agrees(path: Path, state: LoopState) -> bool:
     while True:
         console.print(path.read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
         try:
-            key = console.input(question, markup=False).strip().lower()
+            with at_once():  # nobody finishes a step by pressing Enter after they asked to end
+                key = console.input(question, markup=False).strip().lower()
         except EOFError:
             return False
         if key == "e":

@@ -73,12 +73,15 @@ class Checks:
         judged: whether a candidate must be heard as its class. Not asked of restyled clips: their class
             is that of the real clip inside, and a weak judge would only take the typical ones.
         seed: of ``random`` picks.
+        earlier: ids of the clips that earlier rounds kept, and their fingerprints ``(M, D)``: near duplicates
+            of these go, too.
     """
 
     copied: Callable[[Sequence[np.ndarray]], list[str]] | None = None
     losses: Callable[[Sequence[str]], np.ndarray] | None = None
     judged: bool = True
     seed: int = 0
+    earlier: tuple[Sequence[str], np.ndarray] | None = None
 
 
 class ScreenReport(Strict):
@@ -150,7 +153,9 @@ def screen(
     Raises:
         DataError: the plan picks and nobody gives losses.
     """
-    found = _hard_verdicts(candidates, waves, fingerprints, settings)
+    found = _hard_verdicts(
+        candidates, waves, fingerprints, settings, checks.earlier or ((), fingerprints[:0])
+    )
     if checks.copied is not None:
         _drop_copies(found, waves, checks.copied)
     opinions = [
@@ -222,8 +227,9 @@ def _hard_verdicts(
     waves: Sequence[np.ndarray],
     fingerprints: np.ndarray,
     settings: ScreenSettings,
+    earlier: tuple[Sequence[str], np.ndarray],
 ) -> Found:
-    """Usability, then exact and near duplicates of an earlier usable clip of the batch."""
+    """Usability, then exact and near duplicates of an earlier round's clip or a usable one before in the batch."""
     found: Found = [hard_check(wave, settings) for wave in waves]
     usable = [i for i, reason in enumerate(found) if reason is None]
     seen: dict[str, int] = {}
@@ -234,25 +240,23 @@ def _hard_verdicts(
         else:
             seen[key] = i
     distinct = [i for i in usable if found[i] is None]
-    unit = _unit_rows(fingerprints[distinct]) if distinct else np.zeros((0, 1))
-    first: list[int] = []  # rows of `unit` that stay
-    for row, i in enumerate(distinct):
-        if first:
-            cosines = unit[first] @ unit[row]
+    if not distinct:
+        return found
+    # A batch of fewer than three has no mean to speak of.
+    centre = fingerprints[distinct].mean(axis=0) if len(distinct) > 2 else np.zeros(fingerprints.shape[1])
+    kept, names = _unit_rows(earlier[1] - centre), list(earlier[0])
+    for i, row in zip(distinct, _unit_rows(fingerprints[distinct] - centre), strict=True):
+        cosines = kept @ row
+        if names and cosines.max() > settings.max_cosine:
             best = int(cosines.argmax())
-            if cosines[best] > settings.max_cosine:
-                other = candidates[distinct[first[best]]].clip_id
-                found[i] = ("near duplicate", f"of {other}, cosine {cosines[best]:.3f}")
-                continue
-        first.append(row)
+            found[i] = ("near duplicate", f"of {names[best]}, cosine {cosines[best]:.3f}")
+        else:
+            kept, names = np.vstack([kept, row]), [*names, candidates[i].clip_id]
     return found
 
 
-def _unit_rows(features: np.ndarray) -> np.ndarray:
-    """Rows centred on the batch mean, of length one; a batch of fewer than three is not centred."""
-    values = features.astype(np.float64)
-    if len(values) > 2:
-        values = values - values.mean(axis=0)
+def _unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows of length one."""
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 

@@ -19,6 +19,7 @@ RECORD: dict[str, Any] = {
     "method": "",
     "gate": None,  # open or closed, where it was asked
     "fallback": False,  # the gate was closed: oversample took the budget
+    "stood_in": False,  # the model of planner llm gave no plan, and the thinker planned
     "planned": {},
     "items": [],
     "added": {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -159,5 +160,5 @@ class Predictions:
                     classes=tuple(data["classes"].tolist()),
                     temperatures=temperatures if temperatures.size else None,
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"holds no predictions ({error})", path=path) from error

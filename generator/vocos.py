@@ -154,7 +154,7 @@ def _sizes(config: VocosConfig, path: Path) -> Sizes:
     if not path.is_file():
         raise CheckpointError("no such file", path=path, cure=CURE)
     try:
-        record = yaml.safe_load(path.read_text())
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
         mel, backbone, head = (
             dict(record[part]["init_args"]) for part in ("feature_extractor", "backbone", "head")
         )

@@ -119,7 +119,7 @@ def load_config(cls: type[C], source: str | Path | None = None, overrides: Seque
     values: Any = {}
     if path is not None:
         try:
-            values = yaml.safe_load(path.read_text()) or {}
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"not valid YAML ({error})", path=path) from error
         if not isinstance(values, dict):

@@ -57,7 +57,7 @@ def read_json(path: Path) -> Any:
         DataError: the file is missing or is no JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError("no such file", path=path, cure="check the path, or make it again") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -123,7 +123,9 @@ def read_provenance(folder: Path) -> Provenance:
     """The provenance of a weights folder without building the network."""
     path = folder / "config.json"
     try:
-        return validate(Provenance, json.loads(path.read_text())["provenance"], where=str(path))
+        return validate(
+            Provenance, json.loads(path.read_text(encoding="utf-8"))["provenance"], where=str(path)
+        )
     except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError("no readable config.json", path=folder) from error
 

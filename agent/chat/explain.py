@@ -49,14 +49,14 @@ def plan(args: ShowPlan, place: Place) -> Job:
     if args.planner is None and args.budget is not None:
         raise DataError("a plan that is shown has its own budget", cure="name a planner to make a new one")
     newest = _newest(folder, "plan", "plan.json")
-    record = read_json(newest / "inputs.json")
+    wanted = _input(newest, "request")
 
     def run() -> Result:
-        request = validate(PlanRequest, record.get("request"), where=str(newest))
+        request = validate(PlanRequest, wanted, where=str(newest))
         if args.budget is not None:
             request = request.model_copy(update={"budget": args.budget})
         if args.planner is None:
-            made = validate(Plan, read_json(newest / "plan.json"), where=str(newest))
+            made = _agreed(newest) or validate(Plan, read_json(newest / "plan.json"), where=str(newest))
         else:
             made = make_plan(args.planner, request, load_config(LoopConfig, folder / CONFIG).thinker)
         known = [c for c in request.classes if c.real or c.support]  # the task may have more
@@ -95,7 +95,7 @@ def confusion(args: Confusion, place: Place) -> Job:
         found = Predictions.load(newest / "predictions.npz")
         if args.label is not None and args.label not in found.classes:
             raise DataError("no such class", cure=f"classes are {', '.join(found.classes)}")
-        profile = error_profile(found, read_json(newest / "inputs.json")["tail"])
+        profile = error_profile(found, _input(newest, "tail"))
         mine = [c for c in profile.classes if args.label in (None, c.label)]
         return Result(
             {
@@ -131,6 +131,30 @@ def pairs(found: Any, label: str | None) -> list[dict[str, Any]]:
         by_source = {s: {"clips": clips[s], "taken_for": errors[s]} for s in sorted(clips)}
         told.append({"class": true, "taken_for": taken, "clips": count, "by_source": by_source})
     return told
+
+
+def _agreed(folder: Path) -> Any:
+    """What the user made of the plan in a node's folder, and the run carried out; none where nobody was asked."""
+    from agent.planners import Plan
+
+    mine = read_json(folder / "plan.json")
+    for path in sorted(folder.parent.glob("approve-*/plan.json")):
+        if (path.parent / "done.json").is_file() and _input(path.parent, "plan") == mine:
+            return validate(Plan, read_json(path), where=str(path))
+    return None
+
+
+def _input(folder: Path, name: str) -> Any:
+    """A thing that a node was given.
+
+    Raises:
+        DataError: its folder does not say.
+    """
+    path = folder / "inputs.json"
+    found = read_json(path)
+    if not isinstance(found, dict) or name not in found:
+        raise DataError(f"does not hold the {name} of a step", path=path, cure="run the round again")
+    return found[name]
 
 
 def _newest(run: Path, node: str, file: str) -> Path:

@@ -132,6 +132,15 @@ def one_round(args: Round, place: Place) -> Job:
         changes = ["rounds=1", *(f"{name}={value}" for name, value in chosen.items() if value is not None)]
         changes += [] if args.planners is None else [f"planners=[{', '.join(args.planners)}]"]
     config = load_config(LoopConfig, source, changes)
+    asked = (config.llm.base_url, config.llm.key_env)
+    if "llm" in config.planners and config.llm.replay is None and asked != place.endpoint:
+        # A file that somebody else wrote could send any variable of the environment anywhere.
+        raise RunError(
+            f"its planner llm asks {asked[0]} with the key of {asked[1]}, not what this chat asks",
+            path=source,
+            cure="start it yourself with resp-agent loop, or let the config name the chat's llm.base_url and "
+            "llm.key_env",
+        )
 
     def run() -> Result:
         from agent.cli.loop import loop

@@ -13,10 +13,15 @@ INSIDE = "give a path within the working folder"
 
 
 class Place:
-    """The working folder, which is also the current one, and what the user has said so far."""
+    """The working folder, which is also the current one, and what the user has said so far.
 
-    def __init__(self, root: Path):
-        self.root = root.resolve()
+    Args:
+        root: the folder.
+        endpoint: address and key variable of the chat's model, the only ones that a round may use.
+    """
+
+    def __init__(self, root: Path, endpoint: tuple[str | None, str] | None = None):
+        self.root, self.endpoint = root.resolve(), endpoint
         self._said: list[str] = []
 
     def heard(self, text: str) -> None:

@@ -60,7 +60,9 @@ def chat(
     model = Client(settings)
     front = Terminal(yes=yes, log=None if log is None else log.absolute(), key_env=settings.key_env)
     with chdir(folder):
-        session = Session(model, Place(Path()), front, repairs=settings.repairs)
+        session = Session(
+            model, Place(Path(), (settings.base_url, settings.key_env)), front, repairs=settings.repairs
+        )
         here = " (this machine)" if model.local else ""
         front.note(BEGINS.format(where=f"{settings.base_url}{here}"))
         try:

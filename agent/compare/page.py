@@ -29,6 +29,9 @@ def markdown(results: dict[str, Any]) -> str:
     parts.append(f"## Differences to `{results['reference']}` with the same balancing")
     for name in results["prior"]:
         parts += [f"### {TITLES[name]}", lines(difference_table(results, name))]
+    for label, row in results["rows"].items():
+        if "against" in row:
+            parts += [f"## `{label}` against every row", lines(against_table(row["against"]))]
     parts += [intervals(results), "## Sample efficiency", lines(efficiency_table(results))]
     parts.append(
         "Macro-F1 on the `plan` split, which the planners see, of the diagnoser that stands after each round, and "
@@ -89,6 +92,20 @@ def difference_table(results: dict[str, Any], name: str) -> Rows:
     return found
 
 
+def against_table(against: dict[str, dict[str, Any]]) -> Rows:
+    """Paired differences in macro-F1 of one row to each other one, with both intervals; a header first."""
+    names = [name for name in ("macro_f1", "tail_macro_f1") if all(name in one for one in against.values())]
+    header = [part for name in names for part in (TITLES[name], "over seeds", "over test subjects")]
+    found = [["against", *header]]
+    for other, scores in against.items():
+        cells: list[str] = []
+        for name in names:
+            one = scores[name]
+            cells += [signed(one["mean"]), bounds(one["over_seeds"]), bounds(one["over_subjects"])]
+        found.append([other, *cells])
+    return found
+
+
 def efficiency_table(results: dict[str, Any]) -> Rows:
     """Macro-F1 on the plan split and clips added, by round; a header first."""
     found = [["row", *(f"round {number}" for number in range(results["rounds"] + 1))]]
@@ -124,7 +141,11 @@ def note(row: dict[str, Any], results: dict[str, Any]) -> str:
         said.append(f"gate closed{where}: is oversample" + (" there" if where else ""))
     if row["same_as"] is not None:
         said.append(f"same diagnosers as {row['same_as']}")
-    for name, text in (("rested", "planned nothing"), ("rolled_back", "rolled back")):
+    for name, text in (
+        ("rested", "planned nothing"),
+        ("rolled_back", "rolled back"),
+        ("stood_in", "planned by the thinker"),
+    ):
         rounds = sum(one[name] for one in loops)
         if rounds:
             said.append(f"{text} in {rounds} of {len(loops) * results['rounds']} rounds")

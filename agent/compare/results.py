@@ -23,6 +23,7 @@ from agent.planners import SYNTHESIZING
 from diagnoser.predictions import Predictions
 
 SHARED = {"name", "seed", "planners"}  # of the loop's config: they differ between the loops
+PROPOSING = ("thinker", "llm")  # planners whose rows are held against every other row, too
 GATE = ("open", "reason", "macro_ratio", "tail_ratio")
 
 
@@ -55,6 +56,19 @@ def compare(
         for label, group in groups.items()
     }
     drawn = {label: one.distributions(draws) for label, one in tested.items()}
+
+    def apart(label: str, other: str) -> dict[str, Any]:
+        """Differences of one row to another, score by score."""
+        check_pairs(tested[label], tested[other])
+        return {
+            name: difference(
+                values_of(groups[label], name),
+                values_of(groups[other], name),
+                subject_interval(drawn[label], drawn[other], name),
+            )
+            for name in scores_of(base.task)
+        }
+
     rows = {}
     for label, group in groups.items():
         row = group[0].row
@@ -63,15 +77,9 @@ def compare(
         record["same_as"] = _same_as(label, groups)
         record["scores"] = {name: spread(values_of(group, name)) for name in scores_of(base.task)}
         if label != against:
-            check_pairs(tested[label], tested[against])
-            record["differences"] = {
-                name: difference(
-                    values_of(group, name),
-                    values_of(groups[against], name),
-                    subject_interval(drawn[label], drawn[against], name),
-                )
-                for name in scores_of(base.task)
-            }
+            record["differences"] = apart(label, against)
+        if row.config.planner in PROPOSING:
+            record["against"] = {other: apart(label, other) for other in groups if other != label}
         rows[label] = record
     first = loops[0].results
     return {
@@ -120,6 +128,7 @@ def describe(group: Sequence[Loop], base: LoopConfig) -> dict[str, Any]:
                 "fell_back": sum(bool(r["fallback"]) for r in one.record["rounds"]),
                 "rolled_back": sum(bool(r["rolled_back"]) for r in one.record["rounds"]),
                 "rested": _rested(one),
+                "stood_in": sum(bool(r.get("stood_in")) for r in one.record["rounds"]),
                 **one.record,
             }
             for one in group

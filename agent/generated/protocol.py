@@ -121,7 +121,7 @@ def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int 
     if not path.is_file():
         return Corpus(work, [])
     # The rest of the record is of no concern here, and that of older weights has other keys.
-    record = {"classes": known} | yaml.safe_load(path.read_text())
+    record = {"classes": known} | yaml.safe_load(path.read_text(encoding="utf-8"))
     told = validate(Taught, {name: record.get(name) for name in Taught.model_fields}, where=str(path))
     count = told.events if limit is None else min(limit, told.events)
     name = digest([count, told.seed, list(told.classes), told.seconds])[:8]

@@ -98,12 +98,13 @@ def plan_request(work: Work, profile: ErrorProfile, facts: dict[str, Any], state
 def measured_gains(work: Work, state: LoopState) -> dict[str, list[tuple[float, float]]]:
     """Per class the change of its F1, with standard error, in each earlier round that gave it clips.
 
-    A round that was rolled back has been measured like any other: it says what does harm.
+    A round that was rolled back has been measured like any other: it says what does harm. One that fell back
+    to duplicates behind a closed gate says nothing of the planner's own clips.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for record in state["records"]:
         number, given = record["round"], {n for n, count in record["added"].items() if count > 0}
-        if number == 0 or not given or "scored" not in record:
+        if number == 0 or not given or "scored" not in record or record.get("fallback", False):
             continue
         before = state["scores"][number - 1]["folder"]
         gains = work.rooms.gains(work.path(record["scored"]), work.path(before))
@@ -119,13 +120,22 @@ def _screened(work: Work, folder: str) -> ScreenReport:
 def plan(work: Work, state: LoopState) -> dict[str, Any]:
     """Share out the round's budget."""
     planner = cast(PlannerName, state["planner"])
-    made = _write_plan(work, state, "plan", planner)
-    return {"plan": made.model_dump(mode="json"), **_opened(state, made), "note": _plan_note(made)}
+    made, folder = _write_plan(work, state, "plan", planner)
+    update = _opened(state, made)
+    update["pending"]["stood_in"] = planner == "llm" and _gave_up(work.path(folder))
+    return {"plan": made.model_dump(mode="json"), **update, "note": _plan_note(made)}
+
+
+def _gave_up(folder: Path) -> bool:
+    """Whether the model gave no plan, so that the thinker planned in its place."""
+    from agent.llm.archive import ARCHIVE
+
+    return read_json(folder / ARCHIVE)["given_up"] is not None
 
 
 def fallback(work: Work, state: LoopState) -> dict[str, Any]:
     """The gate is closed: the same budget goes to duplicates of real clips."""
-    made = _write_plan(work, state, "fallback", "oversample")
+    made, _ = _write_plan(work, state, "fallback", "oversample")
     update = _opened(state, made)
     update["pending"] |= {"fallback": True, "gate": "closed", "gate_folder": state["gate"]}
     return {
@@ -135,7 +145,8 @@ def fallback(work: Work, state: LoopState) -> dict[str, Any]:
     }
 
 
-def _write_plan(work: Work, state: LoopState, node: str, planner: PlannerName) -> Plan:
+def _write_plan(work: Work, state: LoopState, node: str, planner: PlannerName) -> tuple[Plan, str]:
+    """The plan, and the node's folder."""
     request = validate(PlanRequest, state["request"], where="the graph's state")
     if planner in SYNTHESIZING and not request.plannable:
         # Nothing can be synthesized: plan over all classes; the gate will be closed and say why.
@@ -160,7 +171,7 @@ def _write_plan(work: Work, state: LoopState, node: str, planner: PlannerName) -
         return {}
 
     folder, _ = work.once(node, state["round"], inputs, make)
-    return validate(Plan, read_json(work.path(folder) / "plan.json"), where=folder)
+    return validate(Plan, read_json(work.path(folder) / "plan.json"), where=folder), folder
 
 
 def _opened(state: LoopState, made: Plan) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from agent.nodes.plan import added
 from agent.nodes.prepare import read_facts
 from agent.planners import Plan, PlanItem, PlanRequest
 from agent.rooms import UPPER_BOUND
-from agent.screen import Checks, ScreenReport
+from agent.screen import Checks, ScreenReport, fingerprints
 from agent.state import LoopState
 from agent.work import Work
 from resp229k.audio import load_audio
@@ -164,6 +164,7 @@ def screen(work: Work, state: LoopState) -> dict[str, Any]:
         "screen": work.config.screen.model_dump(mode="json"),
         "model": state["model"] if picks else None,
         "seed": work.config.seed,
+        "earlier": state["synthetic"],
     }
 
     def make(folder: Path) -> dict[str, Any]:
@@ -192,8 +193,21 @@ def _checks(work: Work, state: LoopState, corpus: Corpus) -> Checks:
 
     looks = work.config.screen.copies and not restyles and not work.rooms.upper_bound
     return Checks(
-        copied=copies_of(work) if looks else None, losses=losses, judged=not restyles, seed=work.config.seed
+        copied=copies_of(work) if looks else None,
+        losses=losses,
+        judged=not restyles,
+        seed=work.config.seed,
+        earlier=_earlier(work, state),
     )
+
+
+def _earlier(work: Work, state: LoopState) -> tuple[list[str], np.ndarray] | None:
+    """Ids and fingerprints of the clips that earlier rounds kept."""
+    corpora = [Corpus.open(work.path(folder)) for folder in state["synthetic"]]
+    if not corpora:
+        return None
+    waves = [load_audio(corpus.folder / clip.path) for corpus in corpora for clip in corpus.clips]
+    return [clip.clip_id for corpus in corpora for clip in corpus.clips], fingerprints(waves)
 
 
 def read_gate(work: Work, folder: str) -> GateReport:

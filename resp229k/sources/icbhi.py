@@ -85,7 +85,7 @@ def _recording(
         table = next(root / table for table in DIAGNOSES if (root / table).is_file())
         values["unknown"] = (unknown_label(root, table, f"diagnosis of patient {patient}", raw),)
     try:
-        cycles = [cycle(line) for line in file.read_text().splitlines() if line.strip()]
+        cycles = [cycle(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         if not cycles:
             raise ValueError("no breathing cycle is annotated")
         metadata = Metadata(site=SITES.get(name["site"]), diagnosis=raw, **people.get(patient, {}))

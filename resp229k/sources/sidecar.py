@@ -24,7 +24,9 @@ def annotated(name: str, folder: Path) -> tuple[Stretch, ...] | None:
     text, record = folder / f"{name}.txt", folder / f"{name}.json"
     try:
         if text.is_file():
-            return tuple(cycle(line) for line in text.read_text().splitlines() if line.strip())
+            return tuple(
+                cycle(line) for line in text.read_text(encoding="utf-8").splitlines() if line.strip()
+            )
         if record.is_file():
             _, events = read_annotation(record, None)
             return tuple(stretch(event) for event in events)

@@ -68,7 +68,7 @@ def read_annotation(file: Path, part: str | None) -> tuple[str | None, list[Any]
     Raises:
         ValueError, KeyError, TypeError: it does not have the published form.
     """
-    annotation = json.loads(file.read_text())
+    annotation = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(annotation, dict):
         raise TypeError("an annotation is a JSON object")
     record = annotation["record_annotation"] if part in WITH_RECORD else annotation.get("record_annotation")
@@ -144,7 +144,7 @@ def _events(file: Path) -> object:
     try:
         return [
             [str(event[key]) for key in sorted(event)]
-            for event in json.loads(file.read_text())["event_annotation"]
+            for event in json.loads(file.read_text(encoding="utf-8"))["event_annotation"]
         ]
     except (ValueError, KeyError, TypeError):
         return None

@@ -71,6 +71,10 @@ def test_closed_gate_says_so_and_falls_back_to_oversample(tmp_path: Path) -> Non
         assert record["gate"] == "closed"
         assert sum(record["added"].values()) == 6
     assert thinker["added"] == oversample["added"]
+    # What copies brought says nothing of the planner's own clips.
+    given = [read_json(path) for path in (run / "rounds").glob("02/plan-*/inputs.json")]
+    (asked,) = [one["request"] for one in given if one["planner"] == "thinker"]
+    assert any(c["extra"] for c in asked["classes"]) and all(c["gains"] == [] for c in asked["classes"])
     # Equal inputs, one folder: the fallback's diagnosers serve the oversample planner as well.
     assert rooms.calls.count("train") == 3
     assert "Gate closed." in (run / "report.html").read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from agent_fakes import FakeRooms, config
 
 from agent.loop import Waiting, run_loop
 from agent.runs import row
+from agent.stop import Stopped
 from training.config import dump_config
 from training.errors import DataError
 from training.files import read_json
@@ -226,6 +229,24 @@ def test_at_a_terminal_q_leaves_the_run_waiting(tmp_path: Path, monkeypatch: pyt
     assert row(run)["state"] == "waiting for approval"
     Terminal(monkeypatch)  # the end of the input is no approval either
     waits(run, resume=True)
+
+
+def test_a_signal_at_the_question_ends_the_run_and_approves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, rooms = tmp_path / "run", FakeRooms(tmp_path / "run")
+
+    class Asked(Terminal):
+        def input(self, *_: Any, **__: Any) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().input()  # Enter, long after
+
+    Asked(monkeypatch, "")
+    with pytest.raises(Stopped):
+        run_loop(config(**ASKS, rounds=1), run, rooms=rooms)  # type: ignore[arg-type]
+    assert "generate" not in rooms.calls and sheet(run).is_file()
+    Terminal(monkeypatch, "")
+    assert goes_on(run, rounds=1)[0]["results"]
 
 
 def test_the_command_waits_with_0_refuses_with_2_and_goes_on_by_the_folder(

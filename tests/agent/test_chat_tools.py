@@ -18,7 +18,9 @@ from chat_fakes import Script, User, call, results, session
 from llm_server import chat_server, say
 from PIL import Image
 
-from agent.chat.explain import pairs
+from agent.chat.explain import ShowPlan, pairs
+from agent.chat.explain import plan as show_plan
+from agent.chat.make import Round, one_round
 from agent.chat.place import Place
 from agent.chat.session import DECLINED
 from agent.config import LLMSettings, ThinkerConfig
@@ -218,6 +220,56 @@ def test_what_a_run_says_and_a_gullible_model_wants_is_declined(home: Path) -> N
     assert told[2].startswith("'runs/one' exists, and nothing is overwritten")
     assert told[3:] == [DECLINED] * 3
     assert f"{EVIL}.wav" in str(user.tables[0]) and f"{EVIL}.wav" not in json.dumps(script.seen)
+
+
+def test_a_round_asks_no_other_endpoint_than_the_chat(home: Path) -> None:
+    theirs = {
+        "planners": ["llm"],
+        "llm": {"base_url": "http://evil.test/v1", "model": "m", "key_env": "AWS_SECRET"},
+    }
+    values = yaml.safe_load((home / "loop.yaml").read_text()) | theirs
+    (home / "other.yaml").write_text(yaml.safe_dump(values))
+    user = User(agrees=True)
+    script = Script(call("round", config="other.yaml", run="runs/llm"), {"say": "hm"})
+    assert session(script, user).ask("go on")
+    (result,) = results(script.seen[-1])
+    assert not result["ok"] and "asks http://evil.test/v1 with the key of AWS_SECRET" in result["data"]
+    assert not user.asked and not (home / "runs/llm").exists()
+    same = Place(home, ("http://evil.test/v1", "AWS_SECRET"))
+    assert one_round(Round(config="other.yaml", run="runs/llm"), same).question
+
+
+def test_a_plan_is_shown_as_it_was_agreed_to(home: Path) -> None:
+    folder = home / "runs/edited/rounds/01"
+    known = ClassState(label="both", support=3, f1=0.2, confidence=0.1, confused=1, real=4)
+    request = PlanRequest(budget=6, classes=[known], plannable=["both"])
+    made = make_plan("fill", request, ThinkerConfig()).model_dump(mode="json")
+    agreed = make_plan("random", request, ThinkerConfig()).model_dump(mode="json") | {"note": "mine"}
+    for name, plan, inputs in (
+        ("plan-0", made, {"request": request.model_dump(mode="json")}),
+        ("approve-0", agreed | {"note": "another's"}, {"plan": agreed}),
+        ("approve-1", agreed, {"plan": made}),
+    ):
+        write_json(folder / name / "plan.json", plan)
+        write_json(folder / name / "inputs.json", inputs)
+        write_json(folder / name / "done.json", {})
+    shown = show_plan(ShowPlan(run="runs/edited"), Place(home)).run().told
+    assert shown["plan"]["note"] == "mine" and shown["shown_or_made"] == "shown"
+
+
+def test_torn_files_of_a_run_do_not_end_the_chat(home: Path) -> None:
+    torn = home / "runs/torn/rounds/00/validate-0"
+    torn.mkdir(parents=True)
+    (torn / "predictions.npz").write_bytes(b"PK\x03\x04 and no more")
+    write_json(torn / "done.json", {})
+    plan = home / "runs/torn/rounds/01/plan-0"
+    for name, value in (("plan.json", {}), ("inputs.json", []), ("done.json", {})):
+        write_json(plan / name, value)
+    script = Script(call("confusion", run="runs/torn"), call("plan", run="runs/torn"), {"say": "hm"})
+    assert session(script, User(agrees=True)).ask("go on")
+    told = [(r["ok"], r["data"]) for r in results(script.seen[-1])]
+    assert [ok for ok, _ in told] == [False, False]
+    assert "holds no predictions" in told[0][1] and "does not hold the request" in told[1][1]
 
 
 def test_evaluate_tells_figures_once_the_user_agrees(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from agent_cli import run as command
 from agent_fakes import config as loop_settings
 from compare_fakes import ComparedRooms
 
-from agent.compare.page import TITLES, markdown, score_table
+from agent.compare.page import TITLES, markdown, note, score_table
 from agent.compare.results import compare, standing
 from agent.compare.rows import loop_config, rows_of, with_planners
 from agent.compare.run import Loop, open_home, run_loops
@@ -256,6 +258,28 @@ def test_the_page_is_whole(results: dict[str, Any]) -> None:
     tables = [part for part in text.split("\n\n") if part.startswith("| ")]
     for table in tables:
         assert len({line.count(" | ") for line in table.splitlines()}) == 1
+
+
+def test_a_thinker_is_held_against_every_row(
+    done: tuple[list[Loop], list[str]], results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("against" in row for row in results["rows"].values())
+    monkeypatch.setattr("agent.compare.results.PROPOSING", ("fill",))
+    found = compare(base(), "oversample", done[0], draws=50)
+    rows = found["rows"]
+    assert list(rows["fill"]["against"]) == ["none", "none +w", "oversample", "oversample +w", "fill +w"]
+    values = [rows[label]["scores"]["macro_f1"]["values"] for label in ("fill", "oversample +w")]
+    apart = rows["fill"]["against"]["oversample +w"]["macro_f1"]
+    assert apart["values"] == pytest.approx(np.subtract(*values).tolist(), abs=1e-6)
+    text = markdown(found)
+    assert "## `fill` against every row" in text and "| oversample +w |" in text
+    assert rows["fill"]["against"]["oversample"] == rows["fill"]["differences"]
+
+
+def test_rounds_that_the_thinker_planned_are_told(results: dict[str, Any]) -> None:
+    row = copy.deepcopy(results["rows"]["fill"])
+    row["loops"][0]["stood_in"] = 2
+    assert "planned by the thinker in 2 of 4 rounds" in note(row, results)
 
 
 def test_seeds_that_were_tuned_on_and_the_upper_bound_are_stamped(results: dict[str, Any]) -> None:

@@ -79,6 +79,7 @@ def test_a_loop_is_planned_by_the_model_and_repeats_offline(
     rounds = results["planners"]["llm"]["rounds"]
     assert [r["method"] for r in rounds] == ["baseline", "synthesize", "synthesize"]
     assert all(sum(r["planned"].values()) == 6 for r in rounds[1:])
+    assert not any(r["stood_in"] for r in rounds)
     assert "both" in rounds[1]["planned"]  # never found by the stand-in's diagnoser
     assert len(server.bodies) == 2
     assert len(plans(run)) == 4
@@ -108,6 +109,12 @@ def test_a_loop_is_planned_by_the_model_and_repeats_offline(
     with pytest.raises(RunError, match=r"differs in: messages\.1\.content\.budget"):
         loop(server, tmp_path / "other", budget=5, replay=str(run))
     assert len(server.bodies) == 2
+
+
+def test_a_round_that_the_thinker_planned_is_told(server: ChatServer, tmp_path: Path) -> None:
+    server.script = [say("no"), say("no"), say("no"), say("no"), propose]
+    rounds = loop(server, tmp_path / "run", rounds=2)["results"]["planners"]["llm"]["rounds"]
+    assert [r["stood_in"] for r in rounds] == [False, True, False]
 
 
 def test_a_loop_interrupted_after_the_plan_does_not_ask_again(server: ChatServer, tmp_path: Path) -> None:

@@ -74,6 +74,24 @@ def test_duplicates_and_near_duplicates() -> None:
     assert report.short == {"a": 2}
 
 
+def test_near_duplicates_of_what_earlier_rounds_kept() -> None:
+    waves = [tone(p, i) for i, p in enumerate((200, 500, 900, 1400))]
+    old = waves[2] + np.random.default_rng(0).normal(0, 1e-4, waves[2].size).astype(np.float32)
+    kept = (["r1-0", "r1-1"], fingerprints([tone(3000, 9), old]))
+
+    def reasons_with(earlier: tuple[list[str], np.ndarray] | None) -> list[str]:
+        report = screen(
+            [Candidate(clip_id=f"a{i}", label="a") for i in range(4)],
+            waves, fingerprints(waves), np.full((4, 3), 1 / 3), JUDGED, {("a", None): 4}, ScreenSettings(),
+            Checks(earlier=earlier),
+        )  # fmt: skip
+        assert earlier is None or "of r1-1, cosine" in report.verdicts[2].detail
+        return reasons(report)
+
+    assert reasons_with(None) == ["kept"] * 4
+    assert reasons_with(kept) == ["kept", "kept", "near duplicate", "kept"]
+
+
 def test_a_class_that_the_judge_does_not_know_again_gets_nothing() -> None:
     waves = [tone(p, i) for i, p in enumerate((200, 500, 900))]
     report = run(waves, "aab", [[0.01, 0.59, 0.4], [0.04, 0.56, 0.4], [0.1, 0.8, 0.1]], a=2, b=1)
