@@ -22,6 +22,7 @@ from beats.tags import TaggedClips
 from training.errors import ConfigError
 from training.files import digest, new_folder, read_json, write_json
 from training.progress import console
+from training.statistics import plus_minus
 
 FORMAT = 1  # raised when results of earlier code would differ
 Key = tuple[str, str]
@@ -116,7 +117,7 @@ def table(rows: Sequence[RecipeRow]) -> list[list[str]]:
         cells = []
         for suite in suites:
             values = [row.balanced_accuracy for row in by_suite[suite]]
-            cell = f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+            cell = plus_minus(values, 3)
             if every[0].perplexity:
                 cell += _kept(by_suite[suite], groups[recipe, FEATURES][suite])
             cells.append(cell)

@@ -12,6 +12,7 @@ from agent.config_designs import DesignsConfig
 from agent.designs import Measured
 from agent.generated.compare import GENERATOR, REAL
 from training.files import write_json, write_text
+from training.statistics import plus_minus
 
 FIGURES = {
     "recall_ratio": "judge recall / real",
@@ -42,7 +43,7 @@ def compute_table(found: Sequence[Measured]) -> Rows:
         seconds = [
             [one.compute.get(part, {}).get("seconds", 0.0) for one in group] for part in ("mllm", "flow")
         ]
-        times = [spread(values, 0) for values in (*seconds, np.sum(seconds, axis=0))]
+        times = [plus_minus(values, 0) for values in (*seconds, np.sum(seconds, axis=0))]
         lines.append([name, f"{parameters:,.0f}", *times])
     return lines
 
@@ -53,18 +54,12 @@ def table(found: Sequence[Measured], what: str) -> Rows:
     lines = [["design", *(FIGURES[name] for name in names)]]
     for design, group in grouped(found).items():
         rows = [one.results[what][GENERATOR] for one in group]
-        lines.append([design, *(spread([row[name] for row in rows if name in row], 3) for name in names)])
+        lines.append([design, *(plus_minus([row[name] for row in rows if name in row], 3) for name in names)])
     real = {one.seed: one.results[what][REAL] for one in found}.values()
-    lines.append(["real clips", *(spread([row[name] for row in real if name in row], 3) for name in names)])
+    lines.append(
+        ["real clips", *(plus_minus([row[name] for row in real if name in row], 3) for name in names)]
+    )
     return lines
-
-
-def spread(values: Sequence[float] | np.ndarray, digits: int) -> str:
-    """Mean ± standard deviation; a dash where nothing was measured."""
-    if not len(values):
-        return "–"
-    mean = f"{np.mean(values):,.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values):.{digits}f}"
 
 
 def write(found: Sequence[Measured], config: DesignsConfig, clips: int, out: Path) -> None:

@@ -25,6 +25,7 @@ from beats.units import unit_usage
 from resp229k.leakage import Score
 from training.config import Strict
 from training.progress import track
+from training.statistics import deviation
 
 LOG_MEL, FEATURES, UNITS = "log-mel", "features", "units"
 
@@ -227,7 +228,7 @@ def _row(data: ProbeSet, name: str, judged: dict[str, Judged], use: list[Codeboo
 
 
 def _score(values: Sequence[float]) -> Score:
-    return Score(mean=float(np.mean(values)), std=float(np.std(values)))
+    return Score(mean=float(np.mean(values)), std=deviation(values) if len(values) > 1 else 0.0)
 
 
 def _codebooks(units: np.ndarray, codebook: int) -> list[CodebookUse]:

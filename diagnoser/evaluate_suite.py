@@ -18,6 +18,7 @@ from diagnoser.suites import SuitePart, get_suite, load_suite, suite_names
 from resp229k.corpus import Corpus
 from training.errors import ContaminationError, DataError
 from training.model import read_provenance
+from training.statistics import deviation
 
 ALL = "all"
 
@@ -204,7 +205,7 @@ def summarise(
         low, high = percentiles(np.mean([one[name][1] for one in found], axis=0)) if alike else (None, None)
         summary[name] = {
             "mean": number(np.mean(known)),
-            "std": number(np.std(known, ddof=1)) if len(known) > 1 else None,
+            "std": number(deviation(known)),
             "interval": None if low is None or high is None else [number(low), number(high)],
         }
     return {"runs": len(runs), "same_subjects": alike, "figures": summary}

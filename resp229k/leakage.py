@@ -37,6 +37,7 @@ from resp229k.tasks import TASKS, get_task
 from training.config import Strict
 from training.errors import DataError
 from training.progress import track
+from training.statistics import deviation
 
 FOLDS = 5  # so a class needs as many subjects
 MAJORITY, DRAWN = "chance: majority class", "chance: drawn by share"
@@ -48,7 +49,7 @@ Case = Clip | Recording
 
 
 class Score(Strict):
-    """Mean and standard deviation over seeds."""
+    """Mean and standard deviation (n - 1) over seeds; 0 for one seed."""
 
     mean: float
     std: float
@@ -294,4 +295,4 @@ def auroc(truth: np.ndarray, score: np.ndarray) -> float:
 
 
 def _score(values: Sequence[float] | Sequence[np.floating]) -> Score:
-    return Score(mean=float(np.mean(values)), std=float(np.std(values)))
+    return Score(mean=float(np.mean(values)), std=deviation(values) if len(values) > 1 else 0.0)

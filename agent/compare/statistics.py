@@ -26,6 +26,7 @@ from diagnoser.metrics import accuracy, macro_f1, number, sp_se_score, subject_m
 from diagnoser.predictions import Predictions
 from resp229k.tasks import get_task
 from training.errors import DataError
+from training.statistics import deviation
 
 Distribution = dict[str, tuple[float, np.ndarray]]
 
@@ -101,7 +102,7 @@ def student(values: Sequence[float], level: float = LEVEL) -> tuple[float, float
         return None
     from scipy.stats import t
 
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    mean, error = float(np.mean(values)), deviation(values) / math.sqrt(len(values))
     reach = float(t.ppf((1 + level) / 2, len(values) - 1)) * error
     return mean - reach, mean + reach
 
@@ -113,7 +114,7 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
     return {
         "values": list(values),
         "mean": number(np.mean(known)) if whole else None,
-        "std": number(np.std(known, ddof=1)) if whole and len(known) > 1 else None,
+        "std": number(deviation(known)) if whole else None,
     }
 
 

@@ -19,6 +19,7 @@ from generator.likeness import copy_threshold, diversity
 from generator.metrics import compare_frames
 from generator.timbre import style_pairs, style_similarity
 from resp229k.clip import Clip
+from training.statistics import deviation
 
 MEASURES = ("crackle_rate", "wheeze_seconds", "wheeze_hertz")
 Near = tuple[np.ndarray, np.ndarray]  # rows of the training side (N,), and similarity to them (N,)
@@ -272,7 +273,7 @@ def summary(values: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
         good = bool(np.isfinite(mine).all())
         found[name] = {
             "mean": float(np.mean(mine)) if good else None,
-            "std": float(np.std(mine, ddof=1)) if good and len(mine) > 1 else None,
+            "std": deviation(mine) if good and len(mine) > 1 else None,
             "values": [float(value) if np.isfinite(value) else None for value in mine],
         }
     return found

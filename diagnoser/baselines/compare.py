@@ -16,6 +16,7 @@ from diagnoser.figures import distributions, scored, tail_of
 from diagnoser.metrics import number
 from diagnoser.predictions import Predictions
 from diagnoser.suites import SuitePart
+from training.statistics import deviation
 
 Runs = Mapping[str, Sequence[Predictions]]  # row → one set of predictions per seed
 Masks = Mapping[str, Sequence[np.ndarray]]  # whether training had clips of each test clip's class, as Runs
@@ -144,7 +145,7 @@ def summary(
         found[name] = {
             "values": [number(value) for value in values],
             "mean": number(np.mean(values)),
-            "std": number(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "std": number(deviation(values)),
             "interval": [number(bound) for bound in percentiles(draws)],
         }
         if reference is not None and name in reference[0]:

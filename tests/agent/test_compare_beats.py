@@ -50,9 +50,9 @@ def test_the_table_gives_means_and_what_units_keep() -> None:
     ]  # fmt: skip
     lines = table(rows)
     assert lines[0] == ["recipe", "read from", "simulated", "perplexity", "dead"]
-    assert lines[1] == ["a", FEATURES, "0.500 ± 0.250", "", ""]
+    assert lines[1] == ["a", FEATURES, "0.500 ± 0.354", "", ""]
     # (0.25 + 0.05) / (0.5 + 0): of sums, so that a seed without gain does not decide.
-    assert lines[2] == ["a", "k-means 8", "0.400 ± 0.100 (0.60)", "10", "0"]
+    assert lines[2] == ["a", "k-means 8", "0.400 ± 0.141 (0.60)", "10", "0"]
     assert lines[3] == ["chance", "", "0.250", "", ""]
 
 

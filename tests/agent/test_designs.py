@@ -10,10 +10,11 @@ from agent_weights import SMALL, make_weights
 from agent import designs as module
 from agent.config_designs import Design, DesignsConfig
 from agent.designs import Designs, Measured, compare_designs
-from agent.designs_report import compute_table, spread, table, write
+from agent.designs_report import compute_table, table, write
 from generator.config import SampleConfig
 from training.errors import ConfigError
 from training.files import read_json
+from training.statistics import plus_minus
 
 CONFIG = DesignsConfig(
     train=("flow.layers=2",),
@@ -73,15 +74,19 @@ def test_tables_give_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
         measured("shipped", 0, 0.4, 10), measured("label only", 0, 0.2),
         measured("shipped", 1, 0.6, 20), measured("label only", 1, 0.2),
     ]  # fmt: skip
-    assert compute_table(found)[1] == ["shipped", "1,000", "0 ± 0", "15 ± 5", "15 ± 5"]
+    assert compute_table(found)[1] == ["shipped", "1,000", "0 ± 0", "15 ± 7", "15 ± 7"]
     rows = table(found, "simulated")
     assert rows[0] == ["design", "judge recall / real", "FAD / real to real"]
     assert rows[1:] == [
-        ["shipped", "0.500 ± 0.100", "2.000 ± 0.000"],
+        ["shipped", "0.500 ± 0.141", "2.000 ± 0.000"],
         ["label only", "0.200 ± 0.000", "2.000 ± 0.000"],
         ["real clips", "1.000 ± 0.000", "1.000 ± 0.000"],
     ]
-    assert spread([], 2) == "–"
+    assert (
+        plus_minus([], 2) == "–"
+        and plus_minus([0.5], 2) == "0.50"
+        and plus_minus([1, 2, 3], 1) == "2.0 ± 1.0"
+    )
     write(found, CONFIG, 4, tmp_path)
     assert "- **label only**: No units." in (tmp_path / "designs.md").read_text()
     assert len(read_json(tmp_path / "designs.json")["runs"]) == 4
