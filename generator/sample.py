@@ -22,7 +22,7 @@ from generator.mllm import RespMLLM
 from generator.request import Generated, Request
 from generator.together import check_beats, check_together
 from resp229k.audio import RATE, prepare
-from training.errors import AudioError, DataError
+from training.errors import AudioError, DataError, NonFiniteError
 from training.files import digest, file_digest
 from training.progress import track
 from training.seeds import derive
@@ -279,6 +279,9 @@ def at_level(wave: np.ndarray, rms: float) -> np.ndarray:
 
     Raises:
         AudioError: the wave is silent, so that it cannot be scaled.
+        NonFiniteError: it holds samples that are no numbers.
     """
+    if not np.isfinite(wave).all():
+        raise NonFiniteError("the generator gave samples that are no numbers")
     gain = min(rms / level(wave), PEAK / float(np.abs(wave).max()))
     return (wave * gain).astype(np.float32)

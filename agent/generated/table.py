@@ -24,6 +24,7 @@ TITLES = {
     "diversity": "diversity within a class / real",
     "memorised": "memorised share",
     "fad": "FAD to real",
+    "fad_clips": "clips in FAD",
     "fad_infinite": "FAD∞ to real",
     "fad_ratio": "FAD / FAD of real to real",
     "style_cosine": "Style-Sim (BEATs, cosine)",
@@ -79,6 +80,7 @@ class Bar:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
+FEW = 200  # clips below which FAD is mostly the bias of small samples
 LINE = 0.9  # R² below which FAD∞ is not to be trusted
 LEARNED = "below it, prototypes of the loop made the diagnoser worse"
 BARS = (
@@ -237,6 +239,11 @@ def doubts(results: dict[str, Any]) -> list[str]:
         found.append(
             f"Only {p['heard_clips']} real clips say how near to a training clip others come: the memorised share "
             "is coarse."
+        )
+    if figures["fad_clips"]["mean"] < FEW:
+        found.append(
+            f"FAD of {figures['fad_clips']['mean']:.0f} clips holds mostly the chance of so few, as that of real to real "
+            "does: their ratio comes out near 1 whatever the clips are."
         )
     if figures["fad_r2"]["mean"] < LINE:
         found.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_weights import SMALL, make_weights
@@ -49,6 +50,23 @@ def test_a_design_changes_its_settings_and_no_others(tmp_path: Path) -> None:
         SampleConfig().guidance,
         3.0,
     )
+
+
+def test_designs_are_measured_on_sources_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def evaluated(config: Any, what: str, **_: Any) -> Any:
+        asked.append(config.seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.designs.evaluate_generator", evaluated)
+    for seed in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            Designs(CONFIG, 4, [], tmp_path)._evaluate(tmp_path, "shipped", seed, "simulated", tmp_path / "x")
+    # A release is measured with seeds from 0 on, and their simulated sources follow from the seed.
+    assert asked == [100, 101, 102]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,6 +143,34 @@ def test_words_say_when_the_judge_cannot_tell(
     assert "cannot tell" not in " ".join(words(results))
     deaf = {**results, "protocol": {**results["protocol"], "judge_recall_real": 0.25}}
     assert "cannot tell" in " ".join(words(deaf))
+
+
+def test_words_say_when_there_are_too_few_clips_for_a_distance(compared: Compared) -> None:
+    results = copy.deepcopy(compared[0])
+    rows = {row[0]: row for row in table(results)}
+    assert rows["clips in FAD"][3] == "16.000"
+    assert "FAD of 16 clips holds mostly the chance of so few" in " ".join(words(results))
+    results["rows"]["generator"]["figures"]["fad_clips"]["mean"] = 300.0
+    assert "holds mostly the chance" not in " ".join(words(results))
+
+
+def test_wheezes_that_are_not_made_share_no_pitch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agent.generated import figures
+    from agent.generated.figures import MEASURES
+
+    nan = float("nan")
+    held = {
+        "a": dict.fromkeys(MEASURES, SimpleNamespace(made=nan, real=300.0, ks=nan)),
+        "b": dict.fromkeys(MEASURES, SimpleNamespace(made=200.0, real=300.0, ks=0.5)),
+        "c": dict.fromkeys(MEASURES, SimpleNamespace(made=200.0, real=nan, ks=nan)),
+    }
+    monkeypatch.setattr(figures, "event_faithfulness", lambda *_, **__: held)
+    empty = SimpleNamespace(events=[], labels=[])
+    ground = SimpleNamespace(classes=tuple("abc"), subjects=[], b=empty, seed=0)
+    found = figures.Measured({}, {name: {} for name in "abc"}, [])
+    figures._events(found, empty, ground)  # type: ignore[arg-type]
+    assert found.figures["wheeze_hertz_ks"] == pytest.approx(0.75)
+    assert found.classes["a"]["wheeze_hertz_ks"] == 1 and "wheeze_hertz_ks" not in found.classes["c"]
 
 
 def test_page_is_escaped_and_asks_for_nothing(compared: Compared, sides: Sides, tmp_path: Path) -> None:

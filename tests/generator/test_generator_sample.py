@@ -16,12 +16,12 @@ from generator.codec import level
 from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
-from generator.sample import Generated, Generator, Request
+from generator.sample import PEAK, Generated, Generator, Request, at_level
 from generator.together import check_beats
 from generator.write import write_clips
 from resp229k.audio import RATE, is_tagged_synthetic, write_wav
 from resp229k.corpus import Corpus
-from training.errors import AudioError, CheckpointError, DataError
+from training.errors import AudioError, CheckpointError, DataError, NonFiniteError
 from training.files import read_json
 from training.model import Provenance, weights_digest
 
@@ -254,3 +254,16 @@ def test_other_units_than_those_of_training_are_refused(generator: Generator, tm
         CheckpointError, match=f"gives {CODEBOOK + 1} units, the FlowDecoder knows {CODEBOOK}"
     ):
         check_beats(generator.flow, encoder, wider, tmp_path)
+
+
+def test_levels_are_the_styles_unless_a_peak_would_clip() -> None:
+    wave = np.random.default_rng(0).normal(0, 0.3, RATE).astype(np.float32)
+    quiet = at_level(wave, 0.05)
+    assert float(np.sqrt(np.mean(np.square(quiet, dtype=np.float64)))) == pytest.approx(0.05, rel=1e-5)
+    clicks = np.zeros(RATE, dtype=np.float32)
+    clicks[::1000] = 1.0  # a root mean square of 0.1 would need peaks of 3
+    loud = at_level(clicks, 0.1)
+    assert float(np.abs(loud).max()) == pytest.approx(PEAK) and PEAK < 1
+    wave[5] = np.nan
+    with pytest.raises(NonFiniteError, match="no numbers"):
+        at_level(wave, 0.1)
