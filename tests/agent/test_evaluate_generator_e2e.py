@@ -26,6 +26,9 @@ def test_shipped_weights_are_measured_and_nothing_is_made_twice(
     assert rows["noise"]["recall"]["mean"] < rows["real"]["recall"]["mean"]
     assert results["protocol"]["tail"] == ["Pneumonia", "Bronchiolitis", "Pulmonary Fibrosis"]
     assert {bar["figure"] for bar in results["bars"]} >= {"recall_ratio_tail", "memorised", "fad_ratio"}
+    for swap in ("style swap", "content swap"):  # chance is one in six; of four styles, one in four
+        assert results["swaps"][swap]["p_acc"]["mean"] > 0.4
+    assert results["swaps"]["style swap"]["own_style"]["mean"] > 0.45
     assert "release criteria met" in capsys.readouterr().out
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.wav")}
     assert len(made) == 5 * 4 * 6  # simulator, generator, noise, two swaps; 4 clips of 6 classes

@@ -13,6 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_shipped_weights_are_small() -> None:
+    size = sum(path.stat().st_size for path in (ROOT / "configs" / "weights").rglob("*") if path.is_file())
+    assert 1e6 < size <= 25e6
+
+
 @pytest.mark.slow
 def test_wheel_installs_elsewhere_and_runs(tmp_path: Path) -> None:
     subprocess.run(
