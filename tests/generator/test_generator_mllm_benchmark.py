@@ -21,6 +21,7 @@ def test_the_benchmark_prints_ratios() -> None:
     assert {
         "units over the library's batched generate",
         "units over one clip at a time",
+        "time of units with the weights' guidance over without",
         "seconds of audio per second",
         "hours for 50000 clips",
     } <= found.keys()
