@@ -24,13 +24,11 @@ from resp229k.corpus import Corpus
 from training.config import dump_config, weights_path
 from training.errors import CheckpointError, NonFiniteError
 from training.files import digest, folder_digest, write_json
-from training.seeds import derive
 
 if TYPE_CHECKING:
     from agent.nodes.clips import ClipRequest
     from beats.judge import Judge
     from diagnoser.profile import ErrorProfile
-    from generator.request import Generated, Request
     from generator.sample import Generator
     from training.model import Provenance
 
@@ -289,9 +287,16 @@ class Rooms:
         Raises:
             NonFiniteError: the generator gave samples that are no numbers.
         """
+        from agent.makers import simulate, to_requests
         from generator.write import write_clips
 
-        made, metadata = self._simulate(requests, seed) if self.upper_bound else self._draw(requests, seed)
+        asked = to_requests(
+            requests, Corpus(self.run / "corpus", []), self.config.task, self.config.preprocess.seconds
+        )
+        if self.upper_bound:
+            made, metadata = simulate(requests, asked, seed)
+        else:
+            made, metadata = self._generator.generate(asked, seed), [None] * len(asked)
         for one in made:
             if not np.isfinite(one.wave).all():
                 raise NonFiniteError(
@@ -310,42 +315,3 @@ class Rooms:
             Made(f"audio/{path.name}", one.wave.size / RATE, facts)
             for path, one, facts in zip(paths, made, metadata, strict=True)
         ]
-
-    def _requests(self, requests: Sequence[ClipRequest]) -> list[Request]:
-        from generator.request import Request
-
-        corpus = Corpus(self.run / "corpus", [])
-        return [
-            Request(
-                task=self.config.task,
-                label=r.label,
-                reference=corpus.audio(r.reference),
-                reference_id=r.reference.clip_id,
-                subject_id=r.reference.subject_id,
-                seconds=self.config.preprocess.seconds,
-            )
-            for r in requests
-        ]
-
-    def _draw(self, requests: Sequence[ClipRequest], seed: int) -> tuple[list[Generated], list[None]]:
-        made = self._generator.generate(self._requests(requests), seed)
-        return made, [None] * len(made)
-
-    def _simulate(self, requests: Sequence[ClipRequest], seed: int) -> tuple[list[Generated], list[Metadata]]:
-        """The simulator renders the class in the style of the reference's source."""
-        from generator.request import Generated
-        from resp229k.simulate import simulate_clip
-
-        made, metadata = [], []
-        for i, (ours, request) in enumerate(zip(requests, self._requests(requests), strict=True)):
-            own = derive(seed, "clip", i)
-            clip = simulate_clip(
-                ours.label,
-                task=self.config.task,
-                seed=own,
-                seconds=self.config.preprocess.seconds,
-                source=ours.reference.source,
-            )
-            made.append(Generated(clip.wave, None, request, own))
-            metadata.append(clip.metadata)
-        return made, metadata
