@@ -103,6 +103,11 @@ class Layer(nn.Module):
         return self.final_layer_norm(torch.add(y, x, alpha=self.alpha))
 
 
+NARROW = 16
+"""Channels of a group below which CPUs with AMX get bfloat16 convolutions wrong (torch 2.13: unlike float32 in every
+value; from 16 on they agree)."""
+
+
 class PositionConv(nn.Conv1d):
     """The grouped convolution over positions; on a CPU through Fourier transforms where gradients are asked for.
 
@@ -116,7 +121,7 @@ class PositionConv(nn.Conv1d):
         many = 8 * len(x) >= self.in_channels // self.groups
         plain = x.device.type != "cpu" or x.dtype in (torch.bfloat16, torch.float16)
         if plain or not many or not torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return super().forward(x)
+            return self._plain(x)
         pad = int(self.padding[0])
         length = x.shape[-1] + 2 * pad - self.kernel_size[0] + 1
         size = next_fast_len(x.shape[-1] + self.kernel_size[0] - 1, real=True)
@@ -127,6 +132,15 @@ class PositionConv(nn.Conv1d):
             y = torch.fft.irfft(product, size).flatten(1, 2)
         # Circular: what lies before the first position stands at the end.
         return y.roll(pad, -1)[..., :length] + self.get_parameter("bias")[:, None]
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """The library's convolution, in float32 where its bfloat16 is wrong."""
+        half = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or not half or self.in_channels // self.groups >= NARROW:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            y = self._conv_forward(x.float(), self.weight.float(), self.get_parameter("bias").float())
+        return y.to(x.dtype)
 
 
 class Transformer(nn.Module):

@@ -141,6 +141,24 @@ def test_half_precision_stays_close(stem, how):
     assert found[1, columns:].abs().sum() == 0
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "groups", [4, 8, 16]
+)  # 16, 8 and 4 channels a group: some CPUs get the last two wrong
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+def test_positions_in_half_precision_are_those_of_float32(groups, how):
+    torch.manual_seed(0)
+    convolution = PositionConv(64, 64, 64, padding=32, groups=groups)
+    x = torch.randn(2, 64, 96)
+    wanted = convolution(x)
+    if how == "bfloat16":
+        found = copy.deepcopy(convolution).bfloat16()(x.bfloat16())
+    else:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = convolution(x)
+    assert torch.cosine_similarity(found.float(), wanted, dim=1).min() > 0.999
+
+
 def test_gradients_under_autocast_are_close():
     network, x = build(), tokens()
     table = network.relative_attention_bias.weight
