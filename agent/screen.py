@@ -244,20 +244,18 @@ def _hard_verdicts(
         return found
     # A batch of fewer than three has no mean to speak of.
     centre = fingerprints[distinct].mean(axis=0) if len(distinct) > 2 else np.zeros(fingerprints.shape[1])
-    kept, names = _unit_rows(earlier[1] - centre), list(earlier[0])
-    for i, row in zip(distinct, _unit_rows(fingerprints[distinct] - centre), strict=True):
-        cosines = kept @ row
-        if names and cosines.max() > settings.max_cosine:
-            best = int(cosines.argmax())
-            found[i] = ("near duplicate", f"of {names[best]}, cosine {cosines[best]:.3f}")
+    rows = np.concatenate([earlier[1], fingerprints[distinct]]) - centre
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    cosines = unit @ unit.T
+    names = [*earlier[0], *(candidates[i].clip_id for i in distinct)]
+    stay = list(range(len(earlier[0])))  # rows that later ones are held against
+    for row, i in enumerate(distinct, start=len(stay)):
+        best = max(stay, key=lambda other: cosines[row, other], default=row)
+        if best != row and cosines[row, best] > settings.max_cosine:
+            found[i] = ("near duplicate", f"of {names[best]}, cosine {cosines[row, best]:.3f}")
         else:
-            kept, names = np.vstack([kept, row]), [*names, candidates[i].clip_id]
+            stay.append(row)
     return found
-
-
-def _unit_rows(values: np.ndarray) -> np.ndarray:
-    """Rows of length one."""
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def _opinion(label: str, row: np.ndarray, classes: Sequence[str]) -> tuple[int, float]:
