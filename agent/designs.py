@@ -22,7 +22,7 @@ from training.errors import ConfigError
 from training.files import digest, folder_digest, new_folder, read_json, write_json
 from training.progress import console
 
-FORMAT = 2  # raised when results of earlier code would differ
+FORMAT = 3  # raised when results of earlier code would differ
 TASKS = {SIMULATED: "disease16", SPRSOUND: "icbhi4"}
 DEV = 100  # added to seeds: no design is chosen on the simulated sources that a release is measured on
 COMPUTE = "compute.json"
@@ -95,14 +95,7 @@ class Designs:
         """
         settings = self.settings(name, seed)
         folder = self.work / "designs" / f"{name.replace(' ', '-')}-{seed}"
-        key = digest(
-            [
-                FORMAT,
-                settings.generator.model_dump(mode="json"),
-                [corpus.digest for corpus in self.ready.taught],
-                [folder_digest(self.ready.base, f"**/{kind}") for kind in WEIGHT_FILES],
-            ]
-        )
+        key = self._key(settings.generator.model_dump(mode="json"))
         weights = run_stage(folder, key, partial(self._train, settings))
         results = {}
         for what in against:
@@ -116,20 +109,43 @@ class Designs:
         histories = {part: one["history"] for part, one in told.items()}
         return Measured(name, seed, read_json(weights / COMPUTE), histories, results)
 
+    def _key(self, settings: dict[str, Any]) -> str:
+        """What decides the outcome of a training with these settings."""
+        taught = [corpus.digest for corpus in self.ready.taught]
+        lent = [folder_digest(self.ready.base, f"**/{kind}") for kind in WEIGHT_FILES]
+        return digest([FORMAT, settings, taught, lent])
+
     def _train(self, settings: PretrainConfig, folder: Path) -> None:
         compute: dict[str, dict[str, float]] = {}
-        trainers = {"mllm": train_mllm, "flow": train_flow}
-        if settings.generator.flow.content == "none":
-            del trainers["mllm"]
         with new_folder(folder) as temporary:
             shutil.copytree(self.ready.base, temporary / "beats")
-            for part, train in trainers.items():
-                begun = time.process_time()
-                metrics = train(self.ready.taught, self.ready.store, settings.generator, temporary / part)
-                seconds = round(time.process_time() - begun, 1)
-                compute[part] = {"seconds": seconds, "parameters": metrics["parameters"]}
+            if settings.generator.flow.content != "none":
+                made = self._mllm(settings)
+                shutil.copytree(made / "mllm", temporary / "mllm")
+                compute = read_json(made / COMPUTE)
+            compute |= self._network("flow", settings, temporary)
             dump_config(settings, temporary / RECORD)
             write_json(temporary / COMPUTE, compute)
+
+    def _mllm(self, settings: PretrainConfig) -> Path:
+        """The Resp-MLLM, once for all designs that differ in their flow decoder alone."""
+        own = settings.generator.model_dump(mode="json")
+        del own["flow"], own["flow_fit"], own["draw"]["crop"]
+        key = self._key(own)
+
+        def make(folder: Path) -> None:
+            with new_folder(folder) as temporary:
+                write_json(temporary / COMPUTE, self._network("mllm", settings, temporary))
+
+        return run_stage(self.work / "designs" / f"mllm-{key[:8]}", key, make)
+
+    def _network(self, part: str, settings: PretrainConfig, folder: Path) -> dict[str, dict[str, float]]:
+        """Train one network into a folder; what it took."""
+        train = {"mllm": train_mllm, "flow": train_flow}[part]
+        begun = time.process_time()
+        metrics = train(self.ready.taught, self.ready.store, settings.generator, folder / part)
+        seconds = round(time.process_time() - begun, 1)
+        return {part: {"seconds": seconds, "parameters": metrics["parameters"]}}
 
     def _evaluate(self, weights: Path, name: str, seed: int, what: str, folder: Path) -> None:
         config = EvaluateConfig(
