@@ -99,7 +99,7 @@ class ScreenSettings(Strict):
 
 
 class ThinkerConfig(Strict):
-    """Weights of the Thinker's need (see :func:`agent.planners.thinker.plan_thinker`), caps and styles.
+    """Weights of the Thinker's need, its prior (:func:`agent.planners.thinker.plan_thinker`), caps and styles.
 
     ``cross_source`` is the share of a single-source class's clips with another source's style,
     ``confused_with`` the Thinker's share of the others with the style of the class it is taken for.
@@ -110,7 +110,7 @@ class ThinkerConfig(Strict):
     weakness: float = Field(default=1.0, ge=0)
     doubt: float = Field(default=0.5, ge=0)
     confusion: float = Field(default=0.3, ge=0)
-    tail: float = Field(default=0.5, ge=0)
+    prior: float = Field(default=1.0, ge=0)
     gain: float = Field(default=1.0, ge=0)
     sharpness: float = Field(default=2.0, ge=1)
     cap_share: float = Field(default=0.5, gt=0, le=1)

@@ -12,7 +12,7 @@ from statistics import NormalDist
 from agent.config import ThinkerConfig
 from agent.planners.evidence import Belief, beliefs, pooled, variance_between
 from agent.planners.plan import ClassState, Plan, PlanRequest
-from agent.planners.shares import water_fill
+from agent.planners.shares import proportional
 from agent.planners.styles import plannable, room, synthesis
 
 STOP_ROUNDS = 2  # rounds with evidence before the Thinker may stop
@@ -20,11 +20,11 @@ SIGMAS = 2.0  # standard errors that a gain must lie below zero
 
 
 def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
-    """Fill classes up to targets that follow their need, and stop when nothing helps.
+    """Share the budget out as the tail prior says, moved by the evidence; stop when nothing helps.
 
-    The budget rises like water: every clip goes to the class whose count, real and added, is the smallest
-    multiple of its target, as in ``fill``, where all targets are equal. So counts still matter, and equal
-    needs give the plan of ``fill``. The target is ``need ** sharpness · help · passing``:
+    A class's share is in proportion to ``need ** sharpness · help · passing / real ** prior``. With a ``prior``
+    of 1 the last factor is the plan of ``class-prior``, which is what stands while nothing tells the classes
+    apart: it is left only as far as the evidence goes.
 
     - ``need`` (:func:`needs`): what the diagnoser of this round gets wrong, as far as the classes can be told
       apart. ``sharpness`` stretches it, because needs of real profiles lie within a factor of two and would
@@ -44,29 +44,26 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
     if reason:
         return Plan(planner="thinker", method="nothing", budget=0, note=reason)
     believed, needed = beliefs(states), needs(states, request, config)
-    targets = {}
+    weights = {}
     for c in states:
-        wanted = max(needed[c.label], 1e-6) ** config.sharpness
-        targets[c.label] = wanted * helpfulness(believed.get(c.label), config) * passing(c)
+        wanted = max(needed[c.label], 1e-6) ** config.sharpness / c.real**config.prior
+        weights[c.label] = wanted * helpfulness(believed.get(c.label), config) * passing(c)
     caps = room(states, "synthesize")
     share = max(int(config.cap_share * request.budget), 1)
     shared = {name: min(cap, share) for name, cap in caps.items()}
     held = sum(shared.values()) >= request.budget
-    have = {c.label: c.real + c.extra for c in states}
-    spent = water_fill(have, targets, request.budget, shared if held else caps)
+    spent = proportional(weights, request.budget, shared if held else caps)
     reasons = {c.label: _reason(c, request, needed[c.label], believed.get(c.label)) for c in states}
     return synthesis("thinker", request, spent, reasons, config, confused=config.confused_with)
 
 
 def needs(states: Sequence[ClassState], request: PlanRequest, config: ThinkerConfig) -> dict[str, float]:
-    """How much each class asks for (>= 0): what was measured, drawn towards its mean, and a prior.
+    """How much each class asks for (>= 0): what was measured, drawn towards its mean.
 
     F1 of ten clips is known to about 0.12, and a budget that follows it follows noise. So what was measured
     of a class (:func:`measured`) keeps the weight ``τ² / (τ² + s²)`` (empirical Bayes): s is the standard
     error of its F1, τ² what F1 differs by between classes beyond these errors. Where classes cannot be told
     apart, they ask alike, and so does, for the mean, a class without clips in the plan split.
-
-    ``tail``, for rare classes, comes on top: their measured F1 rests on few clips and flatters them.
     """
     known = [c for c in states if c.support]
     raw = {c.label: measured(c, request, config) for c in known}
@@ -78,7 +75,7 @@ def needs(states: Sequence[ClassState], request: PlanRequest, config: ThinkerCon
         value = raw.get(c.label, mean)
         if c.label in own:
             value = mean + (value - mean) * between / (between + own[c.label].error ** 2)
-        found[c.label] = value + (config.tail if c.tail else 0.0)
+        found[c.label] = value
     return found
 
 
@@ -146,7 +143,7 @@ def _reason(c: ClassState, request: PlanRequest, need: float, belief: Belief | N
     parts = [f"F1 {c.f1:.2f}{error}", f"confidence {c.confidence:.2f}"] if c.support else ["never measured"]
     if c.partner and pair(c, request) > 0:
         parts.append(f"taken for {c.partner} {c.confusions[c.partner]} of {c.support} times")
-    parts += ["tail class"] if c.tail else []
+    parts += [f"{c.real} real clips in train"]
     parts += [f"gain {belief.gain:+.3f} ± {belief.error:.3f}"] if belief else []
     parts += [f"{c.rejected} of {c.screened} candidates rejected"] if c.rejected else []
     return f"need {need:.2f}: " + ", ".join(parts)
