@@ -41,7 +41,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 def test_killed_and_run_again_then_kept(tmp_path: Path) -> None:
     process = start(tmp_path)
     deadline = time.monotonic() + 600
-    while not list(tmp_path.glob("work/sim-110-*/rounds/01/retrain-*.tmp")):
+    while not list(tmp_path.glob("work/sim-115-*/rounds/01/retrain-*.tmp")):
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -55,7 +55,7 @@ def test_killed_and_run_again_then_kept(tmp_path: Path) -> None:
         n + w for n in ("none", "oversample", "fill") for w in ("", " +w")
     }
     assert all(len(one["values"]) == 1 for one in lines)
-    assert "6 of 6: fill +w, seed 110" in said
+    assert "6 of 6: fill +w, seed 115" in said
     whole = read_json(tmp_path / "out" / "compare.json")
     rows = whole["results"]["rows"]
     assert rows["fill"]["efficiency"][1]["clips"]["mean"] > 0

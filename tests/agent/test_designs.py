@@ -126,5 +126,15 @@ def test_designs_are_trained_and_measured_once(tmp_path: Path, monkeypatch: pyte
     def repeated(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(module, "train_flow", repeated)
-    assert compare_designs(config, list(config.designs), 1, 4, small, tmp_path / "work") == found
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "train_flow", repeated)
+        assert compare_designs(config, list(config.designs), 1, 4, small, tmp_path / "work") == found
+    # One Resp-MLLM serves designs whose flow decoders alone differ, and each is told what it took.
+    monkeypatch.setattr(module, "train_mllm", repeated)
+    whole = {"whole": Design(why="Whole clips.", train=("draw.crop=null",))}
+    other = Designs(config.model_copy(update={"designs": whole}), 4, small, tmp_path / "work").measure(
+        "whole", 0, []
+    )
+    assert other.compute["mllm"] == shipped.compute["mllm"]
+    assert other.histories["mllm"] == shipped.histories["mllm"]
+    assert other.histories["flow"] != shipped.histories["flow"]
