@@ -17,6 +17,7 @@ from resp229k.simulate.config import SIMULATED
 from training.seeds import derive
 
 REAL = "sprsound"
+FURTHER = 3  # added to the seed for the clips of the Resp-MLLM alone
 EVENT_TASKS = ("icbhi4", "spr_event")
 
 
@@ -25,11 +26,12 @@ class Gathered(NamedTuple):
 
     encoder: list[Corpus]
     generator: list[Corpus]
+    mllm: list[Corpus]
     judges: Corpus
 
 
 def gather(config: PretrainConfig, work: Path) -> Gathered:
-    """The corpora of encoder, generator and judges.
+    """The corpora of encoder, generator and judges, and what the Resp-MLLM hears beside the flow decoder's.
 
     The encoder hears all simulated classes, and all the real events there are: it needs them. One that is
     given (``beats.weights``) hears nothing. The judges hear simulated sources of their own and every second
@@ -42,7 +44,15 @@ def gather(config: PretrainConfig, work: Path) -> Gathered:
     for real in real_corpora(config, work) if given else encoder[1:]:
         generator.append(real)
         judges.append(_half(real, 0))
-    return Gathered(encoder, generator, join(judges, work))
+    return Gathered(encoder, generator, _further(config, work), join(judges, work))
+
+
+def _further(config: PretrainConfig, work: Path) -> list[Corpus]:
+    """What the Resp-MLLM alone learns from; it is validated on the same clips as without."""
+    if not config.mllm_events:
+        return []
+    made = _simulated(config, work / "sim-mllm", config.mllm_events, config.classes, FURTHER)
+    return [Corpus(made.folder, [clip for clip in made.clips if clip.split != "select"])]
 
 
 def encoder_corpora(config: HeardConfig, work: Path) -> list[Corpus]:

@@ -54,13 +54,14 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
     settings = config.generator
     for name, train, others in (
         ("mllm", train_mllm, {"flow", "flow_fit", "codec"}),
-        ("flow", train_flow, {"mllm", "mllm_fit"}),
+        ("flow", train_flow, {"mllm", "mllm_fit", "mllm_draw"}),
     ):
         if name == "mllm" and settings.flow.content == "none":
             continue  # nobody would read what it writes
         own = settings.model_dump(mode="json", exclude=others)
-        make = partial(train, ready.taught, ready.store, settings)
-        folders[name] = _stage(work / name, own, ready.taught, make, ready.base)
+        taught = ready.of(name)
+        make = partial(train, taught, ready.store, settings)
+        folders[name] = _stage(work / name, own, taught, make, ready.base)
     publish(folders, ready.base / "pretrain.json", config, out)
 
 
@@ -71,13 +72,19 @@ class Prepared(NamedTuple):
         base: folder of encoder and tokenizer.
         judged: clips of the judges.
         taught: clips of the generator, none of a judge's subject.
+        further: those that the Resp-MLLM alone learns from.
         store: their features and units.
     """
 
     base: Path
     judged: Corpus
     taught: list[Corpus]
+    further: list[Corpus]
     store: StoreSet
+
+    def of(self, network: str) -> list[Corpus]:
+        """Clips of ``mllm`` or of ``flow``."""
+        return self.taught + self.further if network == "mllm" else self.taught
 
 
 def prepare(config: PretrainConfig, work: Path) -> Prepared:
@@ -99,14 +106,14 @@ def prepare(config: PretrainConfig, work: Path) -> Prepared:
             preprocess=config.generator.preprocess,
             folder=work / "features",
         )
-        for corpus in heard_by.generator
+        for corpus in (*heard_by.generator, *heard_by.mllm)
     ]
     heard = set(heard_by.judges.subjects)
     taught = [
         Corpus(corpus.folder, [clip for clip in corpus.clips if clip.subject_id not in heard])
         for corpus in heard_by.generator
     ]
-    return Prepared(base, heard_by.judges, taught, StoreSet(stores))
+    return Prepared(base, heard_by.judges, taught, heard_by.mllm, StoreSet(stores))
 
 
 def _stage(

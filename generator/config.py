@@ -229,6 +229,8 @@ class DrawConfig(Strict):
     valid: str = "select"
     valid_clips: int = Field(default=256, gt=0)
     balance: float = Field(default=0.5, ge=0, le=1)  # 1: natural class counts, 0: equal classes
+    # Whether real and simulated clips of a class count as two: the few real ones are then drawn more often.
+    collections: bool = False
     crop: int | None = Field(default=12, gt=0)  # columns of the flow's training stretches; none: whole clips
     # A subject's other clips mostly share the target's disease, so that a style taken from them alone
     # would carry the label; the rest of the references share only source and device.
@@ -247,6 +249,7 @@ class GeneratorPretrainConfig(Strict):
     mllm: MLLMSize = MLLMSize()
     flow: FlowSize = FlowSize()
     draw: DrawConfig = DrawConfig()
+    mllm_draw: DrawConfig | None = None  # of the Resp-MLLM; none: as draw
     mllm_fit: FitConfig = FitConfig(steps=600, batch_size=32, learning_rate=2e-3, eval_every=200)
     flow_fit: FitConfig = FitConfig(steps=800, batch_size=32, learning_rate=1e-3, eval_every=400)
     seed: int = 0

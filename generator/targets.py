@@ -112,18 +112,21 @@ class Targets:
         }
 
     def weights(self) -> np.ndarray:
-        """Sampling weights ``(N,)``: a class with n clips has weight n ** balance; tasks are equal."""
-        counts = Counter((item.task, item.label) for item in self.items)
+        """Sampling weights ``(N,)``: a class with n clips has weight n ** balance; tasks are equal.
+
+        With ``draw.collections``, a class of each collection has such a weight.
+        """
+        groups = [(item.task, item.label, self._collection(item.clip)) for item in self.items]
+        counts = Counter(groups)
         mass = {key: count**self.draw.balance for key, count in counts.items()}
         task_mass: Counter[str] = Counter()
-        for (task, _), value in mass.items():
+        for (task, *_), value in mass.items():
             task_mass[task] += value  # type: ignore[assignment]
-        return np.array(
-            [
-                mass[item.task, item.label] / counts[item.task, item.label] / task_mass[item.task]
-                for item in self.items
-            ]
-        )
+        return np.array([mass[key] / counts[key] / task_mass[key[0]] for key in groups])
+
+    def _collection(self, clip: Clip) -> str:
+        """What a clip is from, all simulated sources being one; empty where collections do not count."""
+        return clip.source.split("-")[0] if self.draw.collections else ""
 
     @property
     def kinds(self) -> tuple[EventKind, ...]:

@@ -95,6 +95,7 @@ class Taught(Strict):
     """What of ``pretrain.yaml`` decides the simulated clips of a generator."""
 
     events: int
+    mllm_events: int = 0
     classes: tuple[str, ...]
     seconds: float
     seed: int
@@ -114,6 +115,7 @@ def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int 
     Raises:
         ConfigError: the record does not tell what it should.
     """
+    from agent.heard import FURTHER, join
     from agent.pretrain import RECORD
     from resp229k.simulate import simulate_events
 
@@ -121,13 +123,16 @@ def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int 
     if not path.is_file():
         return Corpus(work, [])
     # The rest of the record is of no concern here, and that of older weights has other keys.
-    record = {"classes": known} | yaml.safe_load(path.read_text(encoding="utf-8"))
+    record = {"classes": known, "mllm_events": 0} | yaml.safe_load(path.read_text(encoding="utf-8"))
     told = validate(Taught, {name: record.get(name) for name in Taught.model_fields}, where=str(path))
-    count = told.events if limit is None else min(limit, told.events)
-    name = digest([count, told.seed, list(told.classes), told.seconds])[:8]
-    return simulate_events(
-        count, told.seed, work / f"sim-train-{name}", classes=told.classes, seconds=told.seconds
-    )
+    made = []
+    for events, seed in ((told.events, told.seed), (told.mllm_events, told.seed + FURTHER)):
+        count = events if limit is None else min(limit, events)
+        if count:
+            name = digest([count, seed, list(told.classes), told.seconds])[:8]
+            folder = work / f"sim-train-{name}"
+            made.append(simulate_events(count, seed, folder, classes=told.classes, seconds=told.seconds))
+    return join(made, work)
 
 
 def sprsound(root: str, work: Path) -> tuple[Corpus, Corpus]:
