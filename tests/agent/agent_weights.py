@@ -10,6 +10,7 @@ from training.config import load_config
 SMALL = [
     "root=null",
     "events=72",
+    "mllm_events=36",
     "encoder_events=72",
     "workers=1",
     "beats.fit={steps: 2, batch_size: 8}",
@@ -18,6 +19,7 @@ SMALL = [
     "generator.mllm_fit={steps: 2, batch_size: 4}",
     "generator.flow_fit={steps: 2, batch_size: 4}",
     "generator.draw.valid_clips=4",
+    "generator.mllm_draw.valid_clips=4",
     "judges=[{task: disease16, fit: {steps: 2, batch_size: 8}}]",
 ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config_pretrain import HeardConfig, PretrainConfig
+from agent.generated.protocol import simulated_train
 from agent.heard import real_corpora, with_held_out
 from agent.pretrain import pretrain, publish, run_stage
 from resp229k.clip import Clip
@@ -18,6 +19,7 @@ from training.errors import RunError
 SMALL = [
     "root=null",
     "events=72",
+    "mllm_events=36",
     "encoder_events=72",
     "judge_events=72",
     "workers=1",
@@ -27,6 +29,7 @@ SMALL = [
     "generator.mllm_fit={steps: 2, batch_size: 4}",
     "generator.flow_fit={steps: 2, batch_size: 4}",
     "generator.draw.valid_clips=4",
+    "generator.mllm_draw.valid_clips=4",
     "judges=[{task: disease16, fit: {steps: 2, batch_size: 8}}, {task: icbhi4, fit: {steps: 2, batch_size: 8}}]",
 ]
 
@@ -58,7 +61,14 @@ def test_every_stage_runs_and_is_not_repeated(tmp_path: Path) -> None:
     generator = Generator.load(out)
     assert "Asthma" in generator.labels("disease16")
     judges = [Judge.from_pretrained(out / f"judge-{task}") for task in ("disease16", "icbhi4")]
-    taught = {*generator.mllm.provenance.subjects, *generator.flow.provenance.subjects}
+    written, drawn = set(generator.mllm.provenance.subjects), set(generator.flow.provenance.subjects)
+    further = {subject for subject in written if subject.startswith("sim-pretrain3")}
+    assert written - further == drawn and len(further) > 8  # of 36 clips the Resp-MLLM alone has heard
+    searched = simulated_train(out, ("Asthma",), tmp_path / "search", None)
+    assert set(searched.subjects) >= written and (searched.folder / searched.clips[-1].path).is_file()
+    assert len(searched) == 72 + 36
+    assert len(simulated_train(out, ("Asthma",), tmp_path / "search", 50)) == 50 + 36
+    taught = written | drawn
     for judge in judges:
         assert judge.provenance.subjects
         assert not taught & set(judge.provenance.subjects)

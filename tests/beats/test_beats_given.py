@@ -24,6 +24,7 @@ CODES = {"quant_n": 40, "quant_dim": 12}
 PRETRAIN = [
     "root=null",
     "events=72",
+    "mllm_events=36",
     "judge_events=72",
     "seconds=1",
     "workers=1",
@@ -32,6 +33,7 @@ PRETRAIN = [
     "generator.mllm_fit={steps: 2, batch_size: 4}",
     "generator.flow_fit={steps: 2, batch_size: 4}",
     "generator.draw.valid_clips=4",
+    "generator.mllm_draw.valid_clips=4",
     "judges=[{task: disease16, fit: {steps: 2, batch_size: 8}}]",
 ]
 

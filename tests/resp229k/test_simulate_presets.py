@@ -12,6 +12,7 @@ import pytest
 
 from agent.config import LoopConfig
 from agent.config_pretrain import PretrainConfig
+from agent.heard import FURTHER
 from resp229k.clip import Clip
 from resp229k.corpus import Corpus
 from resp229k.simulate import SIMULATED, SimulateConfig, clips, corpora, simulate_events
@@ -30,6 +31,7 @@ LOOPS = {
 PRETRAINING = {
     (3600, 0): ("97b1e04bc4aba2b4", "5b3a508af6599c43"),
     (2400, 1): ("bf2d00dff187ca9a", "fe7bd143e9cac7a4"),
+    (10800, 3): ("4a1c1b282af1cf5e", "c48e63314548bc17"),
 }
 
 
@@ -62,7 +64,11 @@ def test_the_corpus_of_a_preset_is_unchanged(name: str) -> None:
 
 def test_pretraining_asks_for_what_it_did() -> None:
     config = load_config(PretrainConfig, "tiny", ["root=null"])
-    for n, seed in ((config.events, config.seed), (config.judge_events, config.seed + 1)):
+    for n, seed in (
+        (config.events, config.seed),
+        (config.judge_events, config.seed + 1),
+        (config.mllm_events, config.seed + FURTHER),
+    ):
         jobs = event_jobs(n, seed, config.classes, config.seconds, 12)
         assert jobs_digest(jobs) == PRETRAINING[n, seed][0]
 
