@@ -22,6 +22,7 @@ class Request:
         subject_id: the reference's subject; the synthetic clip counts as that subject's.
         seconds: exact duration.
         events: what should be heard, and how often in 10 s, e.g. "12 crackle, 2 wheeze"; none: left open.
+        units: ``(T, F)`` that are decoded instead of what the Resp-MLLM would write; none: it writes.
     """
 
     task: str
@@ -31,6 +32,7 @@ class Request:
     subject_id: str
     seconds: float = 4.0
     events: str | None = None
+    units: np.ndarray | None = None
 
     def wave(self) -> np.ndarray:
         """The reference's samples, 16 kHz mono.

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 import beats
+from beats.encode import encode_waves
 from beats.encoder import BeatsEncoder, grid_shape
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
@@ -137,7 +138,8 @@ class Generator:
         """Refuse what cannot be made.
 
         Raises:
-            DataError: unknown task, label or events, or a duration outside the trained range.
+            DataError: unknown task, label or events, a duration outside the trained range, or units that cannot
+                be decoded.
         """
         self.trained.check(request.task, request.label, request.seconds)
         if self.mllm is not None:
@@ -149,6 +151,32 @@ class Generator:
             raise DataError(
                 f"{request.seconds} s cannot be generated", cure=f"the weights make {longest} columns at most"
             )
+        if request.units is not None:
+            self._check_units(request.units, request.seconds)
+
+    def _check_units(self, units: np.ndarray, seconds: float) -> None:
+        if self.mllm is None:
+            raise DataError("this flow decoder reads no units", cure="ask without units")
+        wanted = (grid_shape(seconds)[0], self.mllm.config.rows)
+        codebook = self.mllm.config.codebook
+        if units.shape != wanted or units.min() < 0 or units.max() >= codebook:
+            raise DataError(
+                f"units of shape {units.shape} are no grid of {seconds} s",
+                cure=f"give {wanted} units from 0 to {codebook - 1}",
+            )
+
+    def units_of(self, waves: Sequence[np.ndarray], seconds: Sequence[float]) -> list[np.ndarray]:
+        """Units ``(T, F)`` of recordings ``(N,)`` at 16 kHz, as far as a clip of as many seconds has columns.
+
+        Raises:
+            AudioError: a prepared wave is shorter than one column.
+        """
+        grids = encode_waves(self.encoder, waves, self.trained.preprocess, self.config.batch)
+        found = []
+        for grid, length in zip(grids, seconds, strict=True):
+            features = torch.from_numpy(grid[None, : grid_shape(length)[0]]).float()
+            found.append(self.quantizer.units(features.to(self.device))[0].cpu().numpy())
+        return found
 
     def generate(self, requests: Sequence[Request], seed: int) -> list[Generated]:
         """Make one clip per request; clip i depends on (seed, i) and its request, not on its neighbours.
@@ -225,23 +253,32 @@ class Generator:
         heard: Tensor,
         generators: Sequence[torch.Generator],
     ) -> Tensor | None:
-        """Units ``(B, T, F)`` by the Resp-MLLM, if there is one."""
+        """Units ``(B, T, F)`` as given, else by the Resp-MLLM, if there is one."""
         if self.mllm is None:
             return None
-        uniforms = [
-            torch.rand(n * self.mllm.config.rows, generator=g)
-            for n, g in zip(columns, generators, strict=True)
-        ]
-        return self.mllm.sample(
-            torch.stack([self.mllm.text.ids(r.task, r.label, r.events) for r in requests]).to(self.device),
-            features,
-            heard,
+        units = torch.zeros(
+            len(requests), max(columns), self.mllm.config.rows, dtype=torch.long, device=self.device
+        )
+        for row, request in zip(units, requests, strict=True):
+            if request.units is not None:
+                row[: len(request.units)] = torch.from_numpy(request.units.astype(np.int64))
+        rest = [i for i, request in enumerate(requests) if request.units is None]
+        if not rest:
+            return units
+        uniforms = [torch.rand(columns[i] * self.mllm.config.rows, generator=generators[i]) for i in rest]
+        texts = [self.mllm.text.ids(r.task, r.label, r.events) for r in (requests[i] for i in rest)]
+        written = self.mllm.sample(
+            torch.stack(texts).to(self.device),
+            features[rest],
+            heard[rest],
             pad_sequence(uniforms, batch_first=True).to(self.device),
             temperature=self.config.temperature,
             top_p=self.config.top_p,
             label_guidance=self.config.label_guidance,
             style_guidance=self.config.style_guidance,
         )
+        units[rest, : written.shape[1]] = written
+        return units
 
     def _prefix(self, sound: Sequence[np.ndarray], noise: Sequence[Tensor]) -> dict[str, Tensor]:
         """The first of the references' frames ``(L, M)``, as many as the flow decoder may be given."""

@@ -33,7 +33,12 @@ def provenance(
     """
     request = clip.request
     heard = np.ascontiguousarray(request.wave(), dtype="<f4")
-    asked = {} if request.events is None else {"events": request.events}  # a wish not made changes no name
+    # A wish not made changes no name.
+    asked = {} if request.events is None else {"events": request.events}
+    if request.units is not None:
+        asked["units_sha256"] = hashlib.sha256(
+            np.ascontiguousarray(request.units, dtype="<i4").tobytes()
+        ).hexdigest()
     return {
         "synthetic": True,
         "note": COMMENT,

@@ -33,7 +33,14 @@ from training.seeds import derive
 if TYPE_CHECKING:
     from generator.sample import Generator
 
-REAL, CODEC, SIMULATOR, GENERATOR, NOISE = "real", "codec", "simulator", "generator", "noise"
+REAL, CODEC, REPLAYED, SIMULATOR, GENERATOR, NOISE = ROWS = (
+    "real",
+    "codec",
+    "replayed",
+    "simulator",
+    "generator",
+    "noise",
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,9 @@ class Comparison:
             for i, clip in enumerate(track(self.halves[seed].a, CODEC))
         ]
         found = {REAL: ground.a, CODEC: self.ears.describe(waves, labels, CODEC)}
+        if self.generator.mllm is not None:
+            waves = self.drawer.replayed(self.generator, asks, self.halves[seed].a, derive(seed, REPLAYED))
+            found[REPLAYED] = self.ears.describe(waves, labels, REPLAYED)
         if self.sides.simulated:
             waves = self.drawer.simulator(asks, SIMULATOR, derive(seed, SIMULATOR))
             found[SIMULATOR] = self.ears.describe(waves, labels, SIMULATOR)

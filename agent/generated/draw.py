@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,27 @@ class Drawer:
             generator.config,
             generator.subjects_hash,
             lambda requests: generator.generate(requests, seed),
+        )
+
+    def replayed(
+        self, generator: Generator, asks: Sequence[Ask], half: Sequence[Clip], seed: int
+    ) -> list[np.ndarray]:
+        """Waves of the generator from the units of real clips, in the styles of the asks."""
+
+        def make(requests: list[Request]) -> list[Generated]:
+            waves = [self.test.audio(clip) for clip in half]
+            units = generator.units_of(waves, [ask.seconds for ask in asks])
+            given = [replace(request, units=one) for request, one in zip(requests, units, strict=True)]
+            return generator.generate(given, seed)
+
+        return self._kept(
+            "neural replayed",
+            asks,
+            seed,
+            generator.digests,
+            generator.config,
+            generator.subjects_hash,
+            make,
         )
 
     def simulator(self, asks: Sequence[Ask], name: str, seed: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.generated.compare import CODEC, GENERATOR, NOISE, REAL, SIMULATOR
+from agent.generated.compare import CODEC, GENERATOR, NOISE, REAL, REPLAYED, SIMULATOR
 from agent.pages import plot, tick
 from generator.codec_config import MelConfig
 from generator.metrics import modulation_spectrum
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLOURS = {
     REAL: "#5c6b7a",
     CODEC: "#b08900",
+    REPLAYED: "#8e6bb0",
     SIMULATOR: "#3a9d5d",
     GENERATOR: "#1f6f8b",
     NOISE: "#c0392b",

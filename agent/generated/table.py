@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config import GateSettings
-from agent.generated.compare import CODEC, GENERATOR, NOISE, REAL, SIMULATOR
+from agent.generated.compare import GENERATOR, ROWS, SIMULATOR
 from generator.likeness import COPIES
 
 Rows = list[list[str]]
@@ -122,7 +122,7 @@ def bars(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(results: dict[str, Any]) -> Rows:
     """Figures down, rows of clips across, the criterion at the end; a header first."""
-    names = [name for name in (REAL, CODEC, SIMULATOR, GENERATOR, NOISE) if name in results["rows"]]
+    names = [name for name in ROWS if name in results["rows"]]
     asked = {bar["figure"]: bar for bar in bars(results) if bar["label"] is None}
     found = [["figure", *names, "target", "met"]]
     for figure, title in TITLES.items():

@@ -54,6 +54,7 @@ class FakeGenerator:
         self.subjects_hash = "none"
         self.seconds = 1.0
         self.codec = MelCodec()
+        self.mllm = None
 
     def generate(self, requests: Sequence[Request], seed: int) -> list[Generated]:
         self.calls += 1

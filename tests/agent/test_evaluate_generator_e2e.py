@@ -21,7 +21,7 @@ def test_shipped_weights_are_measured_and_nothing_is_made_twice(
     assert run(monkeypatch, *ARGS, *work, "--out", str(tmp_path / "one")) in (0, None)
     results = read_json(tmp_path / "one" / "results.json")
     rows = {name: row["figures"] for name, row in results["rows"].items()}
-    assert list(rows) == ["codec", "generator", "noise", "real", "simulator"]  # JSON is sorted
+    assert list(rows) == ["codec", "generator", "noise", "real", "replayed", "simulator"]  # JSON is sorted
     assert rows["real"]["fad_ratio"]["mean"] == pytest.approx(1)
     assert rows["noise"]["recall"]["mean"] < rows["real"]["recall"]["mean"]
     assert results["protocol"]["tail"] == ["Pneumonia", "Bronchiolitis", "Pulmonary Fibrosis"]
@@ -31,7 +31,7 @@ def test_shipped_weights_are_measured_and_nothing_is_made_twice(
     assert results["swaps"]["style swap"]["own_style"]["mean"] > 0.45
     assert "release criteria met" in capsys.readouterr().out
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.wav")}
-    assert len(made) == 5 * 4 * 6  # simulator, generator, noise, two swaps; 4 clips of 6 classes
+    assert len(made) == 6 * 4 * 6  # simulator, replayed, generator, noise, two swaps; 4 clips of 6 classes
     assert run(monkeypatch, *ARGS, *work, "--out", str(tmp_path / "two")) in (0, None)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.wav")} == made
     assert read_json(tmp_path / "two" / "results.json") == results

@@ -19,7 +19,7 @@ from generator.mllm import RespMLLM
 from generator.sample import PEAK, Generated, Generator, Request, at_level
 from generator.together import check_beats
 from generator.write import write_clips
-from resp229k.audio import RATE, is_tagged_synthetic, write_wav
+from resp229k.audio import RATE, is_tagged_synthetic, prepare, write_wav
 from resp229k.corpus import Corpus
 from training.errors import AudioError, CheckpointError, DataError, NonFiniteError
 from training.files import read_json
@@ -83,6 +83,40 @@ def test_a_clip_does_not_depend_on_its_batch(generator: Generator, requests: lis
         assert np.abs(a.wave - b.wave).mean() < 0.1 * level(b.wave)
     other = generator.generate(requests, seed=4)
     assert not np.array_equal(other[0].wave, together[0].wave)
+
+
+def test_given_units_are_decoded_and_the_others_written(
+    generator: Generator, requests: list[Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert generator.mllm is not None
+    written = generator.generate(requests, seed=3)
+    own = np.random.default_rng(0).integers(0, generator.mllm.config.codebook, (4, 8))
+    given = [requests[0], replace(requests[1], units=own), *requests[2:]]
+    made = generator.generate(given, seed=3)
+    assert np.array_equal(made[1].units, own) and not np.array_equal(made[1].wave, written[1].wave)
+    for i in (0, 2, 3):
+        assert np.array_equal(made[i].units, written[i].units)
+        assert np.abs(made[i].wave - written[i].wave).mean() < 0.1 * level(made[i].wave)
+    # The clip alone, and nothing written beside it: what it is decoded from does not pass the Resp-MLLM.
+    generator.config = SampleConfig(batch=1, steps=2)
+    monkeypatch.setattr(generator.mllm, "sample", None)
+    assert np.array_equal(generator.generate(given[1:2], seed=3)[0].units, own)
+    paths = write_clips([made[1], written[1]], tmp_path, weights={}, subjects_hash="")
+    assert [("units_sha256" in read_json(path.with_suffix(".json"))) for path in paths] == [True, False]
+    for wrong in (own[:3], own[:, :7], own - own.max() - 1, own + generator.mllm.config.codebook):
+        with pytest.raises(DataError, match=r"units of shape .* from 0 to"):
+            generator.generate([replace(requests[0], units=wrong)], seed=3)
+
+
+def test_units_of_a_recording_are_those_that_training_read(generator: Generator, corpus: Corpus) -> None:
+    generator.quantizer.centroids.normal_()
+    wave = corpus.audio(corpus.clips[0])
+    prepared = prepare(wave, generator.trained.preprocess)
+    features, _ = generator.encoder.encode(torch.from_numpy(prepared)[None], torch.tensor([prepared.size]))
+    whole = generator.quantizer.units(features.half().float())[0].numpy()
+    cut, all_of_it = generator.units_of([wave, wave], [0.36, 0.5])
+    assert np.array_equal(cut, whole[:2]) and np.array_equal(all_of_it, whole)
+    assert len(whole) == 3 and len(np.unique(whole)) > 1
 
 
 def test_level_is_the_references(generator: Generator, requests: list[Request]) -> None:
