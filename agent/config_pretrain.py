@@ -35,7 +35,7 @@ class PretrainConfig(HeardConfig):
     Attributes:
         events: simulated clips of the generator.
         mllm_events: further simulated clips that the Resp-MLLM alone learns from: it knows the others by heart long
-            before the flow decoder does.
+            before the flow decoder does. The share ``held_out`` of their sources is left unused.
         judge_events: simulated clips of the judges, from sources of their own.
         classes: classes of ``disease16`` that the generator and its judge hear, and then know.
         judges: one judge per entry.

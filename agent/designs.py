@@ -15,7 +15,7 @@ from agent.config_pretrain import PretrainConfig
 from agent.generated.config import EvaluateConfig
 from agent.generated.run import SIMULATED, SPRSOUND, evaluate_generator, write
 from agent.pretrain import RECORD, WEIGHT_FILES, Prepared, prepare, run_stage
-from generator.config import SampleConfig
+from generator.config import Network, SampleConfig
 from generator.pretrain import train_flow, train_mllm
 from training.config import dump_config, load_config, weights_path
 from training.errors import ConfigError
@@ -129,9 +129,7 @@ class Designs:
 
     def _mllm(self, settings: PretrainConfig) -> Path:
         """The Resp-MLLM, once for all designs that differ in their flow decoder alone."""
-        own = settings.generator.model_dump(mode="json")
-        del own["flow"], own["flow_fit"], own["draw"]["crop"]
-        key = self._key(own)
+        key = self._key(settings.generator.of("mllm"))
 
         def make(folder: Path) -> None:
             with new_folder(folder) as temporary:
@@ -139,7 +137,7 @@ class Designs:
 
         return run_stage(self.work / "designs" / f"mllm-{key[:8]}", key, make)
 
-    def _network(self, part: str, settings: PretrainConfig, folder: Path) -> dict[str, dict[str, float]]:
+    def _network(self, part: Network, settings: PretrainConfig, folder: Path) -> dict[str, dict[str, float]]:
         """Train one network into a folder; what it took."""
         train = {"mllm": train_mllm, "flow": train_flow}[part]
         begun = time.process_time()

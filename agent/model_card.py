@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from resp229k.simulate.config import is_simulated
 from training.files import read_json, write_text
 
 NAMES = {"sprsound": "SPRSound (CC BY 4.0)", "icbhi": "ICBHI 2017", "kauh": "KAUH"}
@@ -51,7 +52,7 @@ def write_model_card(folder: Path, name: str) -> None:
 def _subjects(subjects: set[str]) -> str:
     """How many subjects of what, and which test sources are not among them."""
     found = Counter(subject.split(":")[0] for subject in sorted(subjects))
-    real = {source: number for source, number in found.items() if not source.startswith("sim")}
+    real = {source: number for source, number in found.items() if not is_simulated(source)}
     parts = [f"{len(subjects) - sum(real.values())} simulated subjects"]
     parts += [f"{number} subjects of {NAMES.get(source, source)}" for source, number in real.items()]
     unheard = [NAMES[source] for source in ("icbhi", "kauh") if source not in real]

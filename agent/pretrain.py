@@ -12,15 +12,17 @@ import numpy as np
 
 import beats
 from agent.config_pretrain import PretrainConfig
-from agent.heard import REAL, gather
+from agent.heard import gather
 from agent.model_card import write_model_card
 from beats.cache import FeatureStore, StoreSet
 from beats.config import JudgeTrainConfig
 from beats.judge import Judge
 from beats.judge_train import train_judge
 from beats.pretrain import pretrain_beats, read_given, write_given
+from generator.config import Network
 from generator.pretrain import train_flow, train_mllm
 from resp229k.corpus import Corpus
+from resp229k.simulate.config import is_simulated
 from training.config import dump_config
 from training.errors import ConfigError, RunError
 from training.files import digest, folder_digest, new_folder, read_json, write_json
@@ -52,16 +54,13 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
         make: Callable[[Path], Any] = partial(make_judge, ready.judged, judge)
         folders[name] = _stage(work / name, judge.model_dump(mode="json"), [ready.judged], make)
     settings = config.generator
-    for name, train, others in (
-        ("mllm", train_mllm, {"flow", "flow_fit", "codec"}),
-        ("flow", train_flow, {"mllm", "mllm_fit", "mllm_draw"}),
-    ):
+    trainers: dict[Network, Callable[..., Any]] = {"mllm": train_mllm, "flow": train_flow}
+    for name, train in trainers.items():
         if name == "mllm" and settings.flow.content == "none":
             continue  # nobody would read what it writes
-        own = settings.model_dump(mode="json", exclude=others)
         taught = ready.of(name)
         make = partial(train, taught, ready.store, settings)
-        folders[name] = _stage(work / name, own, taught, make, ready.base)
+        folders[name] = _stage(work / name, settings.of(name), taught, make, ready.base)
     publish(folders, ready.base / "pretrain.json", config, out)
 
 
@@ -82,7 +81,7 @@ class Prepared(NamedTuple):
     further: list[Corpus]
     store: StoreSet
 
-    def of(self, network: str) -> list[Corpus]:
+    def of(self, network: Network) -> list[Corpus]:
         """Clips of ``mllm`` or of ``flow``."""
         return self.taught + self.further if network == "mllm" else self.taught
 
@@ -180,7 +179,7 @@ def make_judge(corpus: Corpus, config: JudgeTrainConfig, folder: Path) -> None:
         clips = [
             clip
             for clip in held_out
-            if (clip.source == REAL) == real and clip.labels[config.task] in judge.classes
+            if is_simulated(clip.source) != real and clip.labels[config.task] in judge.classes
         ]
         if not clips:
             continue

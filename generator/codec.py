@@ -9,7 +9,9 @@ import numpy as np
 
 from generator.codec_config import CodecConfig, MelConfig
 from resp229k.audio import RATE
-from training.errors import AudioError
+from training.errors import AudioError, NonFiniteError
+
+PEAK = 0.99  # of a wave at a level that would clip
 
 
 class Codec(Protocol):
@@ -69,6 +71,19 @@ def level(wave: np.ndarray) -> float:
     if rms < 1e-7:
         raise AudioError("the wave is empty or silent", cure="choose a recording that holds sound")
     return rms
+
+
+def at_level(wave: np.ndarray, rms: float) -> np.ndarray:
+    """Scale a wave to a root mean square, or less where its peak would clip.
+
+    Raises:
+        AudioError: the wave is silent, so that it cannot be scaled.
+        NonFiniteError: it holds samples that are no numbers.
+    """
+    if not np.isfinite(wave).all():
+        raise NonFiniteError("the generator gave samples that are no numbers")
+    gain = min(rms / level(wave), PEAK / float(np.abs(wave).max()))
+    return (wave * gain).astype(np.float32)
 
 
 def frames_of(samples: int, rate: int, hop: int) -> int:

@@ -71,6 +71,7 @@ class MLLMSize(Strict):
         return self
 
 
+Network = Literal["mllm", "flow"]
 Predict = Literal["texture", "x", "velocity"]
 Times = Literal["uniform", "logit_normal"]
 Method = Literal["euler", "midpoint", "rk4", "dopri5"]
@@ -229,8 +230,6 @@ class DrawConfig(Strict):
     valid: str = "select"
     valid_clips: int = Field(default=256, gt=0)
     balance: float = Field(default=0.5, ge=0, le=1)  # 1: natural class counts, 0: equal classes
-    # Whether real and simulated clips of a class count as two: the few real ones are then drawn more often.
-    collections: bool = False
     crop: int | None = Field(default=12, gt=0)  # columns of the flow's training stretches; none: whole clips
     # A subject's other clips mostly share the target's disease, so that a style taken from them alone
     # would carry the label; the rest of the references share only source and device.
@@ -249,11 +248,23 @@ class GeneratorPretrainConfig(Strict):
     mllm: MLLMSize = MLLMSize()
     flow: FlowSize = FlowSize()
     draw: DrawConfig = DrawConfig()
-    mllm_draw: DrawConfig | None = None  # of the Resp-MLLM; none: as draw
+    # Whether real and simulated clips of a class are two classes to the Resp-MLLM's draws: the few real ones
+    # are then drawn more often.
+    mllm_collections: bool = False
     mllm_fit: FitConfig = FitConfig(steps=600, batch_size=32, learning_rate=2e-3, eval_every=200)
     flow_fit: FitConfig = FitConfig(steps=800, batch_size=32, learning_rate=1e-3, eval_every=400)
     seed: int = 0
     half: bool = True  # store fp16
+
+    def of(self, network: Network) -> dict[str, Any]:
+        """What decides the training of one network, as JSON values."""
+        others = {"mllm": ("flow", "flow_fit", "codec"), "flow": ("mllm", "mllm_fit", "mllm_collections")}
+        settings = self.model_dump(mode="json", exclude=set(others[network]))
+        if network == "mllm":
+            del settings["draw"]["crop"]  # the flow's
+        else:
+            del settings["draw"]["disjoint_crop"]  # the Resp-MLLM's
+        return settings
 
 
 def solver_flaw(

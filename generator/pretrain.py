@@ -30,8 +30,8 @@ def train_mllm(
     """Train a Resp-MLLM and write it, with ``metrics.json``, to ``out``.
 
     Args:
-        corpora: clips with labels of ``config.tasks``; training takes the splits ``config.mllm_draw.splits``
-            (``draw`` where there is none), validation (choice of weights, figures) ``config.mllm_draw.valid``.
+        corpora: clips with labels of ``config.tasks``; training takes the splits ``config.draw.splits``,
+            validation (choice of weights, figures) ``config.draw.valid``.
         store: features and units of all their clips.
         config: sizes and schedule.
         out: weights folder.
@@ -42,13 +42,12 @@ def train_mllm(
     Raises:
         DataError: too few clips.
     """
-    draw = config.mllm_draw or config.draw
-    train, valid = divide(corpora, config.tasks, draw)
+    train, valid = divide(corpora, config.tasks, config.draw)
     with isolated(derive(config.seed, "mllm")):
         # A prompt may tell of the events that were heard in training, and of no others.
         told: dict[str, Any] = {"kinds": train.kinds} if config.mllm.events else {}
         model = RespMLLM(MLLMConfig(**dict(config.mllm), **dict(_grounding(train, store, config)), **told))
-    held_out = First(UnitPairs(valid, store, model), draw.valid_clips)
+    held_out = First(UnitPairs(valid, store, model), config.draw.valid_clips)
     result = fit(
         model,
         UnitPairs(train, store, model),
@@ -57,7 +56,7 @@ def train_mllm(
         out=out.with_name(f"{out.name}.fit"),
         valid=held_out,
         metric=lambda outputs: -nats_per_unit(outputs),
-        weights=train.weights(),
+        weights=train.weights(collections=config.mllm_collections),
         description="Resp-MLLM",
     )
     metrics = {

@@ -15,7 +15,7 @@ from beats.encode import encode_waves
 from beats.encoder import BeatsEncoder, grid_shape
 from beats.tokenizer import Quantizer
 from beats.units import UnitTokenizer
-from generator.codec import level, make_codec
+from generator.codec import at_level, level, make_codec
 from generator.config import Grounding, SampleConfig
 from generator.data import prefix_length, spectrum_of
 from generator.decoder import FlowDecoder
@@ -23,14 +23,12 @@ from generator.mllm import RespMLLM
 from generator.request import Generated, Request
 from generator.together import check_beats, check_together
 from resp229k.audio import RATE, prepare
-from training.errors import AudioError, DataError, NonFiniteError
+from training.errors import AudioError, DataError
 from training.files import digest, file_digest
 from training.progress import track
 from training.seeds import derive
 
 __all__ = ["Generated", "Generator", "Request"]
-
-PEAK = 0.99
 
 
 class Generator:
@@ -142,6 +140,8 @@ class Generator:
                 be decoded.
         """
         self.trained.check(request.task, request.label, request.seconds)
+        if request.units is not None and request.events is not None:
+            raise DataError("events are for units yet to be written", cure="ask for events or give units")
         if self.mllm is not None:
             self.mllm.text.ids(request.task, request.label, request.events)
         elif request.events is not None:
@@ -159,9 +159,10 @@ class Generator:
             raise DataError("this flow decoder reads no units", cure="ask without units")
         wanted = (grid_shape(seconds)[0], self.mllm.config.rows)
         codebook = self.mllm.config.codebook
-        if units.shape != wanted or units.min() < 0 or units.max() >= codebook:
+        whole = np.issubdtype(units.dtype, np.integer)
+        if units.shape != wanted or not whole or units.min() < 0 or units.max() >= codebook:
             raise DataError(
-                f"units of shape {units.shape} are no grid of {seconds} s",
+                f"units of shape {units.shape} and type {units.dtype} are no grid of {seconds} s",
                 cure=f"give {wanted} units from 0 to {codebook - 1}",
             )
 
@@ -309,16 +310,3 @@ def style_level(wave: np.ndarray, request: Request) -> float:
             path=request.reference_id,
             cure="cut out a stretch that holds sound, or choose another recording",
         ) from error
-
-
-def at_level(wave: np.ndarray, rms: float) -> np.ndarray:
-    """Scale a wave to a root mean square, or less where its peak would clip.
-
-    Raises:
-        AudioError: the wave is silent, so that it cannot be scaled.
-        NonFiniteError: it holds samples that are no numbers.
-    """
-    if not np.isfinite(wave).all():
-        raise NonFiniteError("the generator gave samples that are no numbers")
-    gain = min(rms / level(wave), PEAK / float(np.abs(wave).max()))
-    return (wave * gain).astype(np.float32)

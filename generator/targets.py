@@ -14,6 +14,7 @@ from beats.cache import StoreWeights
 from generator.config import DrawConfig
 from resp229k.clip import Clip, EventKind
 from resp229k.corpus import Corpus
+from resp229k.simulate.config import is_simulated
 from resp229k.tasks import get_task
 from training.errors import DataError
 
@@ -111,22 +112,20 @@ class Targets:
             for task in dict.fromkeys(item.task for item in self.items)
         }
 
-    def weights(self) -> np.ndarray:
+    def weights(self, *, collections: bool = False) -> np.ndarray:
         """Sampling weights ``(N,)``: a class with n clips has weight n ** balance; tasks are equal.
 
-        With ``draw.collections``, a class of each collection has such a weight.
+        With ``collections``, real and simulated clips of a class have such a weight each.
         """
-        groups = [(item.task, item.label, self._collection(item.clip)) for item in self.items]
+        groups = [
+            (item.task, item.label, collections and is_simulated(item.clip.source)) for item in self.items
+        ]
         counts = Counter(groups)
         mass = {key: count**self.draw.balance for key, count in counts.items()}
         task_mass: Counter[str] = Counter()
         for (task, *_), value in mass.items():
             task_mass[task] += value  # type: ignore[assignment]
         return np.array([mass[key] / counts[key] / task_mass[key[0]] for key in groups])
-
-    def _collection(self, clip: Clip) -> str:
-        """What a clip is from, all simulated sources being one; empty where collections do not count."""
-        return clip.source.split("-")[0] if self.draw.collections else ""
 
     @property
     def kinds(self) -> tuple[EventKind, ...]:

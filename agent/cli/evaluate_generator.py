@@ -48,7 +48,9 @@ def evaluate_generator(
     ] = None,
     train_clips: Annotated[
         int | None,
-        typer.Option(min=1, help="Simulated training clips searched for copies; all by default."),
+        typer.Option(
+            min=1, help="Simulated training clips searched for copies, of each of their sets; all by default."
+        ),
     ] = None,
     override: Override = None,
     root: Annotated[str, typer.Option(help="Folder of the recordings as published.")] = "${RESP_DATA}",
@@ -59,7 +61,7 @@ def evaluate_generator(
 ) -> None:
     """Measure a generator: is its class heard, does it teach, does it vary, copy, keep the style?
 
-    Rows: real clips as if they were generated, the same through the codec, the simulator (where it made the
+    Rows: real clips as if they were generated, the same through the codec, their units decoded, the simulator (where it made the
     test clips), the generator, and noise in the style of the references. `-o` changes how the generator draws,
     e.g. `-o guidance=3`.
     Writes `results.json`, `results.md`, `page.html` and the plots.

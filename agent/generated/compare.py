@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,8 @@ class Comparison:
         ]
         found = {REAL: ground.a, CODEC: self.ears.describe(waves, labels, CODEC)}
         if self.generator.mllm is not None:
-            waves = self.drawer.replayed(self.generator, asks, self.halves[seed].a, derive(seed, REPLAYED))
+            told = [replace(ask, content=clip) for ask, clip in zip(asks, self.halves[seed].a, strict=True)]
+            waves = self.drawer.neural(self.generator, told, f"neural {REPLAYED}", derive(seed, REPLAYED))
             found[REPLAYED] = self.ears.describe(waves, labels, REPLAYED)
         if self.sides.simulated:
             waves = self.drawer.simulator(asks, SIMULATOR, derive(seed, SIMULATOR))

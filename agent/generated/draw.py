@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.pretrain import run_stage
-from generator.codec import Codec, level
+from generator.codec import Codec, at_level, level
 from generator.config import SHORTEST, SampleConfig
 from generator.request import Generated, Request
 from generator.write import write_clips
@@ -33,13 +33,15 @@ GRAIN = 128  # samples of a spectrum's window, 8 ms: too short to keep the pitch
 class Ask:
     """One clip wanted: the label and length of a real clip, the style of another.
 
-    ``group`` numbers the asks that share all but their style, or all but their label.
+    ``group`` numbers the asks that share all but their style, or all but their label. ``content`` is the clip whose
+    units are decoded, if none are to be written.
     """
 
     label: str
     seconds: float
     reference: Clip
     group: int = 0
+    content: Clip | None = None
 
 
 def plain(half: Sequence[Clip], task: str, longest: float, seed: int) -> list[Ask]:
@@ -108,30 +110,18 @@ class Drawer:
         self.test, self.task, self.work = test, task, work
 
     def neural(self, generator: Generator, asks: Sequence[Ask], name: str, seed: int) -> list[np.ndarray]:
-        """Waves ``(N,)`` of the generator."""
-        return self._kept(
-            name,
-            asks,
-            seed,
-            generator.digests,
-            generator.config,
-            generator.subjects_hash,
-            lambda requests: generator.generate(requests, seed),
-        )
-
-    def replayed(
-        self, generator: Generator, asks: Sequence[Ask], half: Sequence[Clip], seed: int
-    ) -> list[np.ndarray]:
-        """Waves of the generator from the units of real clips, in the styles of the asks."""
+        """Waves ``(N,)`` of the generator; of asks with a content, from the units of that clip."""
 
         def make(requests: list[Request]) -> list[Generated]:
-            waves = [self.test.audio(clip) for clip in half]
-            units = generator.units_of(waves, [ask.seconds for ask in asks])
-            given = [replace(request, units=one) for request, one in zip(requests, units, strict=True)]
-            return generator.generate(given, seed)
+            told = [(i, ask.content, ask.seconds) for i, ask in enumerate(asks) if ask.content is not None]
+            waves = [self.test.audio(content) for _, content, _ in told]
+            units = generator.units_of(waves, [seconds for *_, seconds in told]) if told else []
+            for (i, *_), given in zip(told, units, strict=True):
+                requests[i] = replace(requests[i], units=given)
+            return generator.generate(requests, seed)
 
         return self._kept(
-            "neural replayed",
+            name,
             asks,
             seed,
             generator.digests,
@@ -179,7 +169,10 @@ class Drawer:
         make: Callable[[list[Request]], list[Generated]],
     ) -> list[np.ndarray]:
         backend = name.partition(" ")[0]
-        wanted = [[ask.label, ask.seconds, ask.reference.clip_id] for ask in asks]
+        wanted = [
+            [ask.label, ask.seconds, ask.reference.clip_id, *([ask.content.clip_id] if ask.content else [])]
+            for ask in asks
+        ]
         drawn = None if sample is None else sample.model_dump(mode="json")
         key = digest([name, self.task, self.test.digest, wanted, seed, weights, drawn])
 
@@ -206,8 +199,6 @@ class Drawer:
 
 def through(codec: Codec, wave: np.ndarray, seed: int) -> np.ndarray:
     """A wave ``(N,)`` encoded and decoded again, at its own level: what the generator's sound costs by itself."""
-    from generator.sample import at_level
-
     return at_level(codec.decode(codec.encode(wave), samples=wave.size, seed=seed), level(wave))
 
 

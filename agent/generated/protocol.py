@@ -95,7 +95,7 @@ class Taught(Strict):
     """What of ``pretrain.yaml`` decides the simulated clips of a generator."""
 
     events: int
-    mllm_events: int = 0
+    mllm_events: int
     classes: tuple[str, ...]
     seconds: float
     seed: int
@@ -110,7 +110,7 @@ def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int 
         weights: folder.
         known: diseases of the generator, for weights whose record lists none.
         work: keeps the corpus.
-        limit: clips at most.
+        limit: clips at most, of those of both networks and of the Resp-MLLM's own.
 
     Raises:
         ConfigError: the record does not tell what it should.

@@ -50,27 +50,24 @@ def proportional(weights: Mapping[str, float], total: int, caps: Caps) -> dict[s
         fixed |= over
 
 
-def water_fill(
-    have: Mapping[str, int], targets: Mapping[str, float], total: int, caps: Caps
-) -> dict[str, int]:
-    """Spend ``total`` so that the lowest classes rise to one level, in multiples of their targets.
+def water_fill(have: Mapping[str, int], total: int, caps: Caps) -> dict[str, int]:
+    """Spend ``total`` so that the smallest classes rise to one count.
 
-    A class's level is ``(have + given) / target``. Each clip goes to the lowest class that has room; among
-    equals to the one with fewer clips at first, then by name. With equal targets the smallest classes come
-    to the same count.
+    Each clip goes to the smallest class that has room; among equals to the one with fewer clips at first, then
+    by name.
 
     Raises:
         DataError: there are no classes, or they cannot hold ``total``.
     """
     check_room({name: caps[name] for name in have}, total)
-    queue = [(have[name] / targets[name], have[name], name) for name in have if caps[name] >= 1]
+    queue = [(have[name], have[name], name) for name in have if caps[name] >= 1]
     heapq.heapify(queue)
     spent = dict.fromkeys(sorted(have), 0)
     for _ in range(total):
         _, first, name = heapq.heappop(queue)
         spent[name] += 1
         if spent[name] + 1 <= caps[name]:
-            heapq.heappush(queue, ((first + spent[name]) / targets[name], first, name))
+            heapq.heappush(queue, (first + spent[name], first, name))
     return {name: count for name, count in spent.items() if count}
 
 

@@ -100,7 +100,7 @@ def plan_static_uncertainty(request: PlanRequest, config: ThinkerConfig) -> Plan
 
 
 def _even(have: dict[str, int], budget: int, caps: dict[str, float]) -> dict[str, int]:
-    return water_fill(have, dict.fromkeys(have, 1.0), budget, caps)
+    return water_fill(have, budget, caps)
 
 
 def _brought(have: int, more: int) -> str:

@@ -24,7 +24,7 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
 
     A class's share is in proportion to ``need ** sharpness · help · passing / real ** prior``. With a ``prior``
     of 1 the last factor is the plan of ``class-prior``, which is what stands while nothing tells the classes
-    apart: it is left only as far as the evidence goes.
+    apart: it is left only as far as the evidence goes, and where one class would take more than ``cap_share``.
 
     - ``need`` (:func:`needs`): what the diagnoser of this round gets wrong, as far as the classes can be told
       apart. ``sharpness`` stretches it, because needs of real profiles lie within a factor of two and would

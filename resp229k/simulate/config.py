@@ -115,3 +115,8 @@ def check_built(label: str) -> None:
     """
     if label not in SIMULATED:
         raise DataError(f"{label!r} is no class of disease16", cure=f"use one of: {', '.join(SIMULATED)}")
+
+
+def is_simulated(source: str) -> bool:
+    """Whether a source, or the subject of one, is the simulator's: ``sim0-A``, ``sim-pretrain0-3``."""
+    return source.startswith("sim")

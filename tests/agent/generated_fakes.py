@@ -56,8 +56,12 @@ class FakeGenerator:
         self.codec = MelCodec()
         self.mllm = None
 
+    def units_of(self, waves: Sequence[np.ndarray], seconds: Sequence[float]) -> list[np.ndarray]:
+        return [np.array([[wave.size, round(RATE * s)]]) for wave, s in zip(waves, seconds, strict=True)]
+
     def generate(self, requests: Sequence[Request], seed: int) -> list[Generated]:
         self.calls += 1
+        self.asked = list(requests)
         made = []
         for i, request in enumerate(requests):
             if self.fail and i == 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,30 @@ def test_clips_are_made_once_and_made_anew_for_another_seed(sides: Sides, tmp_pa
     generator.digests = {"mllm": "other"}
     drawer.neural(generator, asks, "neural", 3)  # type: ignore[arg-type]
     assert generator.calls == 4
+
+
+def test_units_of_a_clip_are_decoded_in_the_style_of_another(sides: Sides, tmp_path: Path) -> None:
+    generator, drawer = FakeGenerator(), Drawer(sides.test, "icbhi4", tmp_path)
+    half = halve(sides, 4, seed=0).a
+    half = [c.model_copy(update={"end": 0.5 + 0.01 * i}) for i, c in enumerate(half)]
+    asks = plain(half, "icbhi4", 1.0, seed=0)
+    told = [
+        replace(ask, content=clip if i else None)
+        for i, (ask, clip) in enumerate(zip(asks, half, strict=True))
+    ]
+    for _ in range(2):
+        drawer.neural(generator, told, "neural replayed", 3)  # type: ignore[arg-type]
+    assert generator.calls == 1
+    assert generator.asked[0].units is None
+    for ask, clip, request in list(zip(asks, half, generator.asked, strict=True))[1:]:
+        assert request.units is not None
+        # Every clip has a length of its own here, so that this says whose units they are.
+        assert request.units.tolist() == [[sides.test.audio(clip).size, round(RATE * clip.seconds)]]
+        assert (request.reference_id, request.label) == (ask.reference.clip_id, ask.label)
+        assert request.reference_id != clip.clip_id
+    swapped = [replace(told[1], content=told[2].content), *told[1:]]
+    drawer.neural(generator, swapped, "neural replayed", 3)  # type: ignore[arg-type]
+    assert generator.calls == 2
 
 
 def test_an_interrupted_set_is_made_again(sides: Sides, tmp_path: Path) -> None:

@@ -97,22 +97,11 @@ def test_caps_hold_and_what_is_cut_goes_to_the_others(
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 100), min_size=1), st.integers(1, 300))
 def test_equal_targets_raise_the_smallest_first(have: dict[str, int], total: int) -> None:
-    spent = water_fill(have, dict.fromkeys(have, 0.3), total, dict.fromkeys(have, ENDLESS))
+    spent = water_fill(have, total, dict.fromkeys(have, ENDLESS))
     assert sum(spent.values()) == total
     after = {name: count + spent.get(name, 0) for name, count in have.items()}
     # Nobody who was given a clip stands more than one above anybody else.
     assert max(after[name] for name in spent) - min(after.values()) <= 1
-
-
-def test_water_rises_in_multiples_of_the_targets() -> None:
-    # Both start empty: 40 clips split 3 to 1 stand at the same level of 10 targets.
-    assert water_fill({"a": 0, "b": 0}, {"a": 3, "b": 1}, 40, {"a": ENDLESS, "b": ENDLESS}) == {
-        "a": 30,
-        "b": 10,
-    }
-    # b stands at level 20 already: a alone rises until (0 + 30) / 3 = 10.
-    assert water_fill({"a": 0, "b": 20}, {"a": 3, "b": 1}, 30, {"a": ENDLESS, "b": ENDLESS}) == {"a": 30}
-    assert water_fill({"a": 0, "b": 20}, {"a": 3, "b": 1}, 30, {"a": 7, "b": ENDLESS}) == {"a": 7, "b": 23}
 
 
 def test_random_draws_all_classes_alike_from_seed_and_round() -> None:

@@ -1,4 +1,4 @@
-"""The Thinker: closed-form targets, shrinkage by hand, and when it stops."""
+"""The Thinker: closed-form shares, shrinkage by hand, and when it stops."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ def test_shares_follow_need_to_the_power_of_sharpness_and_the_prior() -> None:
     assert counts(sharpness=1.0) == {"weak": 60, "strong": 30}
     assert counts(real=80) == {"weak": 30, "strong": 60}  # 4 to 1, and 1 / 80 to 1 / 10
     assert counts(real=80, prior=0.0) == {"weak": 72, "strong": 18}
+
+
+def test_no_class_takes_more_than_its_share_unless_the_others_are_full() -> None:
+    classes = [state("rare", real=1), state("a", real=40), state("b", real=80)]
+    prior = make_plan("class-prior", asked(*classes, budget=120), CONFIG).counts
+    made = make_plan("thinker", asked(*classes, budget=120), CONFIG).counts
+    assert prior == {"rare": 116, "a": 3, "b": 1}
+    assert made == {"rare": 60, "a": 40, "b": 20}  # the rest by the prior
+    assert make_plan("thinker", asked(state("rare", real=1), budget=9), CONFIG).counts == {"rare": 9}
 
 
 def test_need_adds_its_terms() -> None:

@@ -33,7 +33,6 @@ PRETRAIN = [
     "generator.mllm_fit={steps: 2, batch_size: 4}",
     "generator.flow_fit={steps: 2, batch_size: 4}",
     "generator.draw.valid_clips=4",
-    "generator.mllm_draw.valid_clips=4",
     "judges=[{task: disease16, fit: {steps: 2, batch_size: 8}}]",
 ]
 

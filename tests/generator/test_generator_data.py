@@ -69,22 +69,23 @@ def test_labels_and_weights(corpus: Corpus) -> None:
 
 
 def test_real_clips_of_a_class_may_have_a_share_of_their_own(corpus: Corpus) -> None:
-    def share(draw: DrawConfig) -> float:
-        clips = [(c.model_copy(update={"source": f"sim-{i}"}), corpus) for i, c in enumerate(corpus.clips)]
+    def share(balance: float, collections: bool) -> float:
+        clips = [(c.model_copy(update={"source": f"sim{i}-A"}), corpus) for i, c in enumerate(corpus.clips)]
         clips[0] = (clips[0][0].model_copy(update={"source": "ward"}), corpus)
-        targets = Targets(clips, ("disease16",), draw)
+        targets = Targets(clips, ("disease16",), DrawConfig(balance=balance))
+        weights = targets.weights(collections=collections)
         label = clips[0][0].labels["disease16"]
-        own = [(i.clip.source, w) for i, w in zip(targets.items, targets.weights(), strict=True)
+        own = [(i.clip.source, w) for i, w in zip(targets.items, weights, strict=True)
                if i.label == label]  # fmt: skip
         return sum(w for source, w in own if source == "ward") / sum(w for _, w in own)
 
     label = corpus.clips[0].labels["disease16"]
     count = sum(clip.labels["disease16"] == label for clip in corpus.clips)
     assert count > 2
-    assert share(DrawConfig(balance=0.5)) == pytest.approx(1 / count)
+    assert share(0.5, False) == pytest.approx(1 / count)
     # 1 real and n - 1 simulated clips, whatever the number of simulated sources: 1 to the root of n - 1.
-    assert share(DrawConfig(balance=0.5, collections=True)) == pytest.approx(1 / (1 + (count - 1) ** 0.5))
-    assert share(DrawConfig(balance=0.0, collections=True)) == pytest.approx(0.5)
+    assert share(0.5, True) == pytest.approx(1 / (1 + (count - 1) ** 0.5))
+    assert share(0.0, True) == pytest.approx(0.5)
 
 
 def test_samples_and_batches(

@@ -12,11 +12,11 @@ from generator_fixtures import CODEBOOK, DIM
 from beats.config import BeatsConfig, UnitsConfig
 from beats.encoder import BeatsEncoder
 from beats.units import UnitTokenizer
-from generator.codec import level
+from generator.codec import PEAK, at_level, level
 from generator.config import FlowConfig, MLLMConfig, SampleConfig
 from generator.decoder import FlowDecoder
 from generator.mllm import RespMLLM
-from generator.sample import PEAK, Generated, Generator, Request, at_level
+from generator.sample import Generated, Generator, Request
 from generator.together import check_beats
 from generator.write import write_clips
 from resp229k.audio import RATE, is_tagged_synthetic, prepare, write_wav
@@ -103,9 +103,12 @@ def test_given_units_are_decoded_and_the_others_written(
     assert np.array_equal(generator.generate(given[1:2], seed=3)[0].units, own)
     paths = write_clips([made[1], written[1]], tmp_path, weights={}, subjects_hash="")
     assert [("units_sha256" in read_json(path.with_suffix(".json"))) for path in paths] == [True, False]
-    for wrong in (own[:3], own[:, :7], own - own.max() - 1, own + generator.mllm.config.codebook):
+    for wrong in (own[:3], own[:, :7], own - own.max() - 1, own + generator.mllm.config.codebook, own * 1.0):
         with pytest.raises(DataError, match=r"units of shape .* from 0 to"):
             generator.generate([replace(requests[0], units=wrong)], seed=3)
+
+    with pytest.raises(DataError, match="events or give units"):
+        generator.generate([replace(requests[0], units=own, events="10 crackle")], seed=3)
 
 
 def test_units_of_a_recording_are_those_that_training_read(generator: Generator, corpus: Corpus) -> None:
