@@ -18,6 +18,7 @@ import soundfile as sf
 from agent_fakes import CLASSES, FakeRooms, config
 from headless import browser
 
+from agent.config import ThinkerConfig
 from agent.graph import build_graph, checkpoints
 from agent.loop import run_loop
 from agent.report import gather, render
@@ -96,7 +97,9 @@ class Told:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("report") / "run"
-    return Told(folder, rounds=1, planners=["none", "oversample", "thinker"])
+    # Needs so sharpened that the Thinker plans two classes of the four: the others have no clip but probes.
+    planners = ["none", "oversample", "thinker"]
+    return Told(folder, rounds=1, planners=planners, thinker=ThinkerConfig(sharpness=8))
 
 
 @pytest.fixture(scope="module")
