@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config import GateSettings
-from agent.generated.compare import GENERATOR, ROWS, SIMULATOR
+from agent.generated.compare import GENERATOR, REPLAYED, ROWS, SIMULATOR
 from generator.likeness import COPIES
 
 Rows = list[list[str]]
@@ -207,6 +207,12 @@ def words(results: dict[str, Any]) -> list[str]:
         + (
             " The simulator that made the test clips is the upper bound."
             if SIMULATOR in results["rows"]
+            else ""
+        )
+        + (
+            " Replayed: the real clips' units, decoded in the generator's styles; what it has less than the codec is the "
+            "units' and the flow decoder's."
+            if REPLAYED in results["rows"]
             else ""
         ),
         f"Mean ± standard deviation over seeds. Tail: {', '.join(p['tail']) or 'none'}.",

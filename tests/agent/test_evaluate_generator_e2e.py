@@ -29,6 +29,7 @@ def test_shipped_weights_are_measured_and_nothing_is_made_twice(
     for swap in ("style swap", "content swap"):  # chance is one in six; of four styles, one in four
         assert results["swaps"][swap]["p_acc"]["mean"] > 0.4
     assert results["swaps"]["style swap"]["own_style"]["mean"] > 0.45
+    assert "Replayed: the real clips' units" in (tmp_path / "one" / "results.md").read_text()
     assert "release criteria met" in capsys.readouterr().out
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.wav")}
     assert len(made) == 6 * 4 * 6  # simulator, replayed, generator, noise, two swaps; 4 clips of 6 classes
