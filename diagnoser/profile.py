@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diagnoser.bootstrap import resample
+from diagnoser.bootstrap import draw_counts, resample
 from diagnoser.metrics import (
     accuracy,
     confusion,
@@ -16,6 +16,7 @@ from diagnoser.metrics import (
     macro_f1,
     nanmean,
     number,
+    ratio,
     recalls,
     subject_matrices,
     tail_macro_f1,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 
 DRAWS = 1000  # of the bootstrap
+UNKNOWN = 0.5  # standard error of a mean probability of which nothing is known
+FINEST = 0.001  # as far as a mean probability is ever known
 
 
 class ClassProfile(Strict):
@@ -39,8 +42,9 @@ class ClassProfile(Strict):
         recall: share of them found.
         precision: share of the guesses of this class that are right; None without guesses.
         f1: harmonic mean of the two; 0 where the class was never found.
-        f1_error: its standard error over subjects, at least the share of one.
+        f1_error: its standard error over subjects (:func:`subject_errors`).
         confidence: mean probability given to this class on its own clips.
+        confidence_error: its standard error over subjects.
         ece: calibration error on its clips.
         false_negatives: clips of the class called something else.
         confused_with: what they were called, and how often.
@@ -54,6 +58,7 @@ class ClassProfile(Strict):
     f1: float
     f1_error: float
     confidence: float
+    confidence_error: float
     ece: float
     false_negatives: int
     confused_with: dict[str, int]
@@ -96,7 +101,8 @@ def error_profile(predictions: Predictions, tail: Collection[str] = ()) -> Error
     matrix = confusion(labels, predictions.guesses, len(names))
     rare = [index for index, name in enumerate(names) if name in tail]
     subjects = subject_matrices(labels, predictions.guesses, predictions.subject_ids, len(names))
-    errors = f1_errors(f1s(resample(subjects, DRAWS, 0)), predictions)
+    errors = subject_errors(f1s(resample(subjects, DRAWS, 0)), predictions)
+    doubts = _confidence_errors(predictions)
     return ErrorProfile(
         clips=len(labels),
         subjects=len(set(predictions.subject_ids)),
@@ -106,26 +112,65 @@ def error_profile(predictions: Predictions, tail: Collection[str] = ()) -> Error
         tail_macro_f1=number(tail_macro_f1(matrix, rare)),
         ece=rounded(ece(labels, probs)),
         classes=[
-            _one(index, matrix, predictions, float(errors[index]), index in rare)
+            _one(index, matrix, predictions, (float(errors[index]), float(doubts[index])), index in rare)
             for index in np.unique(labels).tolist()
         ],
     )
 
 
-def f1_errors(drawn: np.ndarray, predictions: Predictions) -> np.ndarray:
-    """Standard errors ``(C,)`` of F1, or of its change, from draws of the subjects of predictions.
+def subject_errors(drawn: np.ndarray, predictions: Predictions) -> np.ndarray:
+    """Standard errors ``(C,)`` of a figure of each class, or of its change, from draws of the subjects.
 
-    None is smaller than the share of one of the class's subjects: F1 cannot be known finer, even where
-    every draw agrees. Draws without the class say nothing of it.
+    Draws agree wherever all clips do, so that none is smaller than the error of a share of as many clips that agree,
+    one more counted on each side: as many as the harmonic mean of the class's clips and subjects, which is what
+    they are worth where clips of a subject correlate by a half. Draws without the class say nothing of it.
 
     Args:
         drawn: values ``(draws, C)``, NaN in draws without the class.
         predictions: whose subjects were drawn.
     """
-    held = set(zip(predictions.subject_ids, predictions.labels.tolist(), strict=True))
-    subjects = np.bincount([label for _, label in held], minlength=len(predictions.classes))
+    clips = np.bincount(predictions.labels, minlength=len(predictions.classes))
+    subjects = _subjects(predictions)
+    worth = ratio(2.0 * clips * subjects, clips + subjects)
+    least = np.sqrt((worth + 1) / (worth + 2)) / (worth + 2)  # √(q (1 − q) / m), m = worth + 2, q = 1 − 1 / m
+    return np.fmax(_spread(drawn), least)
+
+
+def _confidence_errors(predictions: Predictions) -> np.ndarray:
+    """Standard errors ``(C,)`` of the mean probability of the true class, over subjects.
+
+    Draws of n subjects vary too little, by √((n − 1) / n), which is undone. The spread of few is itself a matter
+    of chance: half of each variance is that of all classes' subjects. Of one subject nothing is known of others.
+    """
+    subjects = _subjects(predictions)
+    own = _spread(_confidences(predictions)) ** 2 * subjects  # variance of a subject
+    own = np.where(subjects > 1, own * subjects / np.maximum(subjects - 1, 1), np.nan)
+    shared = (own + nanmean(own)) / 2
+    found = np.sqrt(ratio(shared, subjects.astype(float)))
+    return np.where(np.isnan(found), UNKNOWN, np.clip(found, FINEST, UNKNOWN))
+
+
+def _spread(drawn: np.ndarray) -> np.ndarray:
+    """Standard deviation ``(C,)`` of draws ``(draws, C)``, 0 for a class that is in none."""
     away = drawn - nanmean(drawn.T)
-    return np.maximum(np.sqrt(np.nan_to_num(nanmean(away.T**2))), 1 / (subjects + 1))
+    return np.sqrt(np.nan_to_num(nanmean(away.T**2)))
+
+
+def _subjects(predictions: Predictions) -> np.ndarray:
+    """Subjects of each class ``(C,)``."""
+    held = set(zip(predictions.subject_ids, predictions.labels.tolist(), strict=True))
+    return np.bincount([label for _, label in held], minlength=len(predictions.classes))
+
+
+def _confidences(predictions: Predictions) -> np.ndarray:
+    """Mean probability of the true class ``(DRAWS, C)`` with the subjects drawn with replacement."""
+    labels, rows = predictions.labels, np.arange(len(predictions.labels))
+    names, subject = np.unique(predictions.subject_ids, return_inverse=True)
+    sums, clips = np.zeros((2, len(names), len(predictions.classes)))
+    np.add.at(sums, (subject, labels), predictions.probs[rows, labels])
+    np.add.at(clips, (subject, labels), 1)
+    times = draw_counts(len(names), DRAWS, 0)
+    return ratio(times @ sums, times @ clips)
 
 
 def rounded(value: Any) -> float:
@@ -133,7 +178,9 @@ def rounded(value: Any) -> float:
     return round(float(value), 6)
 
 
-def _one(index: int, matrix: np.ndarray, predictions: Predictions, error: float, tail: bool) -> ClassProfile:
+def _one(
+    index: int, matrix: np.ndarray, predictions: Predictions, errors: tuple[float, float], tail: bool
+) -> ClassProfile:
     names, probs = predictions.classes, predictions.probs
     own = predictions.labels == index
     support, guessed, hits = int(own.sum()), int(matrix[:, index].sum()), int(matrix[index, index])
@@ -144,8 +191,9 @@ def _one(index: int, matrix: np.ndarray, predictions: Predictions, error: float,
         recall=rounded(hits / support),
         precision=rounded(hits / guessed) if guessed else None,
         f1=rounded(2 * hits / (support + guessed)),
-        f1_error=rounded(error),
+        f1_error=rounded(errors[0]),
         confidence=rounded(probs[own, index].mean()),
+        confidence_error=rounded(errors[1]),
         ece=rounded(ece(predictions.labels[own], probs[own])),
         false_negatives=support - hits,
         confused_with={name: count for name, count in missed.items() if count},

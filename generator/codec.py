@@ -12,6 +12,7 @@ from resp229k.audio import RATE
 from training.errors import AudioError, NonFiniteError
 
 PEAK = 0.99  # of a wave at a level that would clip
+SILENT = 1e-7  # root mean square below which a wave has no level
 
 
 class Codec(Protocol):
@@ -68,7 +69,7 @@ def level(wave: np.ndarray) -> float:
         AudioError: the wave is empty or silent, so that it has no level to normalise by.
     """
     rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))) if wave.size else 0.0
-    if rms < 1e-7:
+    if rms < SILENT:
         raise AudioError("the wave is empty or silent", cure="choose a recording that holds sound")
     return rms
 
@@ -80,8 +81,11 @@ def at_level(wave: np.ndarray, rms: float) -> np.ndarray:
         AudioError: the wave is silent, so that it cannot be scaled.
         NonFiniteError: it holds samples that are no numbers.
     """
+    other = "use other weights, or guidance and temperature nearer to the defaults"
     if not np.isfinite(wave).all():
-        raise NonFiniteError("the generator gave samples that are no numbers")
+        raise NonFiniteError("the generator gave samples that are no numbers", cure=other)
+    if not np.square(wave, dtype=np.float64).mean() > SILENT**2:
+        raise AudioError("the generator gave silence", cure=other)
     gain = min(rms / level(wave), PEAK / float(np.abs(wave).max()))
     return (wave * gain).astype(np.float32)
 

@@ -125,6 +125,7 @@ def fad(
     *,
     seed: int = 0,
     points: int = 15,
+    draws: int = 8,
     least: int | None = None,
 ) -> Fad:
     """Distance of generated to real clips, and what it would be with infinitely many generated ones.
@@ -136,7 +137,8 @@ def fad(
         made: features of each generated clip ``(T, D)``, as :func:`columns` gives them.
         real: of each real clip.
         seed: of the random subsets of ``made``.
-        points: subsets, evenly spaced in 1 / n.
+        points: sizes of subsets, evenly spaced in 1 / n.
+        draws: subsets of a size; the distance at that size is their mean.
         least: clips of the smallest subset; by default a quarter of all, or up to half of all where fewer
             would have no more rows than D.
 
@@ -145,7 +147,10 @@ def fad(
     """
     count = len(made)
     if count < 4 or not len(real):
-        raise DataError(f"{count} generated and {len(real)} real clips are too few for a distance")
+        raise DataError(
+            f"{count} generated and {len(real)} real clips are too few for a distance",
+            cure="give four generated clips and one real one, or more",
+        )
     stacked, other = np.concatenate(made), np.concatenate(real)
     dim = stacked.shape[1]
     if least is None:
@@ -156,8 +161,10 @@ def fad(
     sizes = np.unique(np.round(1 / np.linspace(1 / count, 1 / least, points)).astype(int))
     values = []
     for size in sizes:
-        chosen = rng.choice(count, size, replace=False)
-        values.append(_distance(_Gaussian.of(np.concatenate([made[i] for i in chosen])), target))
+        # One draw's chance hides the line; of all clips there is one subset.
+        subsets = [rng.choice(count, size, replace=False) for _ in range(draws if size < count else 1)]
+        parts = [_Gaussian.of(np.concatenate([made[i] for i in chosen])) for chosen in subsets]
+        values.append(float(np.mean([_distance(part, target) for part in parts])))
     found = np.array(values)
     slope, infinite = np.polyfit(1 / sizes, found, 1)
     spread = np.square(found - found.mean()).sum()

@@ -178,7 +178,7 @@ def _events(found: Measured, made: Described, ground: Ground) -> None:
             gone = np.isfinite(one.real) and not np.isfinite(one.made)
             if np.isfinite(ks := 1.0 if gone else one.ks):
                 values.append(ks)
-                found.classes[name][f"{measure_name}_ks"] = ks
+                found.classes[name] |= {f"{measure_name}_ks": ks, f"{measure_name}_ks_real": one.real_ks}
         if values:
             found.figures[f"{measure_name}_ks"] = float(np.mean(values))
 
@@ -200,6 +200,8 @@ def style(made: Heard, references: Sequence[int], ground: Ground) -> dict[str, f
             f"{name}_cosine": one.cosine,
             f"{name}_position": one.position,
             f"{name}_auroc": one.auroc,
+            f"{name}_same": one.same,
+            f"{name}_other": one.other,
         }
     return found
 

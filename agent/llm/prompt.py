@@ -59,8 +59,8 @@ for those that sound most like the class.
 - "reason" is one short sentence per item, "note" one on the whole plan.
 
 The figures of a class: "support" clips they were measured on, "f1" with its standard error \
-"f1_error", "recall", mean calibrated "confidence" in the true class ("first_confidence" before anything was \
-added), "confused" share and "confusions" by class, "real" and already added ("extra") training clips, "tail" \
+"f1_error", "recall", mean calibrated "confidence" in the true class with its standard error "confidence_error" ("first_confidence" \
+before anything was added), "confused" share and "confusions" by class, "real" and already added ("extra") training clips, "tail" \
 (rare), "single_source" (recorded in fewer sources than there are), "gains" of F1 in earlier rounds that gave it clips with their standard errors \
 "gain_errors", and how many of its "screened" clips were "rejected". "rolled_back" are rounds undone because \
 they did harm. Weak, uncertain, confused and rare classes need clips most; a gain within its standard error \
@@ -103,6 +103,7 @@ def _class_figures(c: ClassState, request: PlanRequest) -> dict[str, Any]:
         "f1_error": c.f1_error,
         "recall": c.recall,
         "confidence": c.confidence,
+        "confidence_error": c.confidence_error,
         "first_confidence": c.first_confidence,
         "confused": c.confused,
     }

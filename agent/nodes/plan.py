@@ -70,6 +70,7 @@ def plan_request(work: Work, profile: ErrorProfile, facts: dict[str, Any], state
             f1_error=mine.f1_error if mine else None,
             recall=mine.recall if mine else 0.0,
             confidence=confidence,
+            confidence_error=mine.confidence_error if mine else None,
             first_confidence=first.get(label, confidence),
             confused=mine.false_negatives / support if mine and support else 0.0,
             confusions=confusions,

@@ -102,14 +102,14 @@ def class_gains(after: Predictions, before: Predictions, seed: int = 0) -> dict[
 
     from diagnoser.bootstrap import paired_matrices
     from diagnoser.metrics import f1s
-    from diagnoser.profile import DRAWS, f1_errors
+    from diagnoser.profile import DRAWS, subject_errors
 
     pair, drawn = paired_matrices(after, before, DRAWS, seed)
     new, old = f1s(drawn[0]), f1s(drawn[1])
     whole = f1s(pair[0]) - f1s(pair[1])
     support = np.bincount(after.labels, minlength=len(after.classes))
     found = {}
-    errors = f1_errors(new - old, after)
+    errors = subject_errors(new - old, after)
     for index in np.flatnonzero(support):
         found[after.classes[index]] = (round(float(whole[index]), 6), round(float(errors[index]), 6))
     return found

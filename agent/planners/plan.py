@@ -83,6 +83,7 @@ class ClassState(Strict):
     f1_error: float | None = Field(default=None, gt=0)  # its standard error; null takes F1 as exact
     recall: float = Field(default=0.0, ge=0, le=1)
     confidence: float = Field(ge=0, le=1)
+    confidence_error: float | None = Field(default=None, gt=0)  # as of F1
     first_confidence: float | None = Field(default=None, ge=0, le=1)  # before anything was added
     confused: float = Field(ge=0, le=1)
     confusions: dict[str, int] = {}

@@ -48,6 +48,7 @@ def any_request(seed: int, limited: bool) -> PlanRequest:
                 f1_error=rng.choice((None, 0.01, rng.uniform(0.05, 0.5))),
                 recall=rng.choice(shares),
                 confidence=rng.choice(shares),
+                confidence_error=rng.choice((None, 0.01, rng.uniform(0.05, 0.5))),
                 first_confidence=rng.choice((None, *shares)),
                 confused=rng.choice(shares),
                 confusions={other: rng.randint(1, 9) for other in others if rng.random() < 0.3},

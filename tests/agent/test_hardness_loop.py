@@ -71,7 +71,7 @@ def test_rejections_and_gains_reach_the_next_request(tmp_path: Path) -> None:
     verdicts = read_json(path)["verdicts"]
     for name in CLASSES:
         assert first[name]["screened"] == 0 and first[name]["gains"] == []
-        assert first[name]["f1_error"] >= 1 / 4  # three subjects a class
+        assert first[name]["f1_error"] > 0.1 and first[name]["confidence_error"] > 0
         mine = [v for v in verdicts if v["label"] == name]
         assert second[name]["screened"] == len(mine)
         assert second[name]["rejected"] == sum(not v["kept"] and v["reason"] != "surplus" for v in mine)

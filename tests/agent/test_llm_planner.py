@@ -44,6 +44,7 @@ def request(**values: Any) -> PlanRequest:
         class_state(
             "crackle",
             f1_error=0.14,
+            confidence_error=0.07,
             confusions={"normal": 5},
             draws={"synthesize": {"own": 5, "cross-source": 1}},
             gains=[0.1],
@@ -110,6 +111,7 @@ def test_the_model_sees_these_figures_and_no_others() -> None:
         "f1_error": 0.14,
         "recall": 0.0,
         "confidence": 0.1235,
+        "confidence_error": 0.07,
         "first_confidence": None,
         "confused": 0.5,
         "confusions": {"normal": 5},

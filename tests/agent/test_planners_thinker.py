@@ -14,7 +14,7 @@ from planner_requests import asked, state
 from agent.config import ThinkerConfig
 from agent.planners import ClassState, make_plan
 from agent.planners.evidence import Belief, beliefs, class_gains, pooled, shrunk
-from agent.planners.thinker import helpfulness, measured, needs, pair, passing, stop
+from agent.planners.thinker import drawn_together, helpfulness, needs, pair, passing, stop
 from diagnoser.predictions import Predictions
 from training.errors import DataError
 
@@ -63,14 +63,35 @@ def test_need_adds_its_terms() -> None:
     b = state("b", support=20, confusions={"a": 6, "c": 1})
     d = state("d", support=0, f1=1.0, confidence=1.0)
     request = asked(a, b, state("c", support=0))
-    assert pair(a, request) == pytest.approx((3 + 6) / 30)
-    assert measured(a, request, CONFIG) == pytest.approx(0.4 + 0.5 * 0.7 + 0.3 * 0.3)
+    # 9 of 30 clips of the pair; as a share of 32 with one more on each side, 10 / 32.
+    assert pair(a, request) == pytest.approx((9 / 30, math.sqrt(10 / 32 * 22 / 32 / 32)))
+    assert pair(d, request) == (0.0, pytest.approx(0.5 / math.sqrt(2)))  # nothing is known
     found = needs([a, b, d], request, CONFIG)
-    assert found["a"] == pytest.approx(measured(a, request, CONFIG))
+    # Both are of one pair, so that the third term is the same; the others are exact where no error is given.
+    assert found["a"] == pytest.approx(0.4 + 0.5 * 0.7 + 0.3 * 0.3)
+    assert found["b"] == pytest.approx(0.5 + 0.5 * 0.5 + 0.3 * 0.3)
     # Never measured: the mean of those that were, whatever its figures say.
-    mean = (measured(a, request, CONFIG) + measured(b, request, CONFIG)) / 2
-    assert found["d"] == pytest.approx(mean)
+    assert found["d"] == pytest.approx((found["a"] + found["b"]) / 2)
     assert needs([d], request, CONFIG)["d"] > 0
+
+
+def test_every_term_is_drawn_together_by_its_own_error() -> None:
+    # F1 of few clips tells nothing apart; the probabilities of the same clips do, and the budget follows them.
+    classes = [
+        state(n, f1=f1, f1_error=0.3, confidence=p, confidence_error=0.02)
+        for n, f1, p in (("a", 0.5, 0.2), ("b", 0.6, 0.5), ("c", 0.4, 0.8))
+    ]
+    found = needs(classes, asked(*classes), CONFIG)
+    known = drawn_together({"a": (0.8, 0.02), "b": (0.5, 0.02), "c": (0.2, 0.02)})
+    assert known["a"] > 0.79 and known["b"] == pytest.approx(0.5)
+    assert [found[n] for n in "abc"] == pytest.approx([0.5 + 0.5 * known[n] for n in "abc"])
+    made = make_plan("thinker", asked(*classes, budget=60), LOOSE).counts
+    assert made["a"] > made["b"] > made["c"]
+    # Pairs too: half of a's and b's clips are taken for each other, none of those of the other two.
+    mixed = {"a": {"b": 20}, "b": {"a": 20}, "c": {}, "d": {}}
+    classes = [state(n, support=40, confusions=mixed[n]) for n in mixed]
+    needed = needs(classes, asked(*classes), CONFIG)
+    assert needed["a"] == needed["b"] > needed["c"] + 0.1 and needed["c"] == needed["d"]
 
 
 def test_needs_are_drawn_together_as_far_as_classes_cannot_be_told_apart() -> None:
@@ -111,7 +132,7 @@ def test_rejected_classes_are_planned_less() -> None:
     assert passing(state("a", screened=9, rejected=9)) == pytest.approx(0.1)
     classes = [state("a", real=10, screened=30, rejected=29), state("b", real=10)]
     made = make_plan("thinker", asked(*classes, budget=60), LOOSE)
-    assert made.counts == {"a": 4, "b": 56}  # 2/31 to 1
+    assert made.counts == {"a": 3, "b": 57}  # 2/31 to 1, and 2/31 of the budget at most
     assert make_plan("fill", asked(*classes, budget=60), LOOSE).counts == {"a": 30, "b": 30}
 
 
@@ -139,6 +160,26 @@ def test_classes_that_agree_share_one_gain() -> None:
         assert belief.gain == pytest.approx(0.1)
         assert belief.error == pytest.approx(0.1 / math.sqrt(3))
     assert shrunk(Belief(1.0, 0.1), Belief(0.0, 0.1), 0.0).gain == 0
+
+
+def test_the_cap_of_a_class_shrinks_with_what_passes_the_screen() -> None:
+    # Half of the budget at most, times the share that passes: what would be dropped goes to the others.
+    classes = [state("both", real=1, screened=9, rejected=8), *(state(n, real=50) for n in "abc")]
+    made = make_plan("thinker", asked(*classes, budget=100), CONFIG).counts
+    assert made["both"] == 10
+    assert (
+        make_plan("thinker", asked(state("both", real=1), *classes[1:], budget=100), CONFIG).counts["both"]
+        == 50
+    )
+
+
+def test_stops_when_three_rounds_brought_nothing() -> None:
+    def stopped(*gains: float, rest: float = -0.01) -> str:
+        return stop([gained("a", *gains, tail=True), gained("b", *[rest] * len(gains))])
+
+    assert stopped(-0.02, 0.01, -0.01).startswith("clips bring nothing: F1 per round of tail classes -0.007")
+    assert stopped(-0.02, 0.01) == ""  # two rounds may be chance
+    assert stopped(0.02, 0.01, -0.01) == "" == stopped(-0.02, -0.01, 0.0, rest=0.01)  # one group gains
 
 
 def test_stops_when_clips_harm_everybody_and_not_before() -> None:
@@ -180,7 +221,7 @@ def test_class_gains_are_paired_and_never_surer_than_a_clip() -> None:
     assert set(found) == {"x", "y"}  # z has no clip
     assert found["x"][0] == pytest.approx(1 - 2 * 2 / 6, abs=1e-5)
     assert found["x"][1] > 1 / 5
-    # Equal predictions: no change in any draw, and still one clip's share of doubt.
-    assert class_gains(before, before)["y"] == (0.0, pytest.approx(1 / 3, abs=1e-5))
+    # Equal predictions: no change in any draw, and still the doubt of two clips that agree.
+    assert class_gains(before, before)["y"] == (0.0, pytest.approx(math.sqrt(3 / 4) / 4, abs=1e-5))
     with pytest.raises(DataError, match="other clips"):
         class_gains(after, predictions([0] * 6, "other"))

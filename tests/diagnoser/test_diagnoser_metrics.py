@@ -136,9 +136,11 @@ def test_the_error_of_f1_is_what_f1_varies_by_over_draws_of_subjects() -> None:
     profiles = []
     for seed in range(150):
         p = replace(made(80, seed), subject_ids=[f"s:{i}" for i in range(80)])
-        profiles.append([(c.f1, c.f1_error) for c in error_profile(p).classes])
-    found = np.array(profiles)  # (150, 4, 2)
+        own = error_profile(p).classes
+        profiles.append([(c.f1, c.f1_error, c.confidence, c.confidence_error) for c in own])
+    found = np.array(profiles)  # (150, 4, 4)
     assert found[..., 1].mean(axis=0) == pytest.approx(found[..., 0].std(axis=0), rel=0.15)
+    assert found[..., 3].mean(axis=0) == pytest.approx(found[..., 2].std(axis=0), rel=0.3)
 
 
 def test_clips_of_one_subject_add_nothing_to_what_is_known() -> None:
@@ -152,15 +154,34 @@ def test_clips_of_one_subject_add_nothing_to_what_is_known() -> None:
     )
     one, three = error_profile(p), error_profile(thrice)
     assert [c.f1_error for c in one.classes] == [c.f1_error for c in three.classes]
+    assert [c.confidence_error for c in one.classes] == [c.confidence_error for c in three.classes]
     assert [3 * c.support for c in one.classes] == [c.support for c in three.classes]
 
 
-def test_an_error_of_f1_is_at_least_one_subjects_share() -> None:
+def test_where_all_clips_agree_f1_has_the_error_of_a_share_of_few() -> None:
     p = made(40)
     p = replace(p, probs=np.eye(4, dtype=np.float32)[p.labels])
     for index, one in enumerate(error_profile(p).classes):
-        subjects = {s for s, label in zip(p.subject_ids, p.labels, strict=True) if label == index}
-        assert (one.f1, one.f1_error) == (1.0, pytest.approx(1 / (len(subjects) + 1), abs=1e-6))
+        subjects = len({s for s, label in zip(p.subject_ids, p.labels, strict=True) if label == index})
+        many = 2 + 2 / (1 / one.support + 1 / subjects)
+        right = 1 - 1 / many
+        expected = (right * (1 - right) / many) ** 0.5
+        assert (one.f1, one.f1_error) == (1.0, pytest.approx(expected, abs=1e-6))
+
+
+def test_few_subjects_leave_f1_and_confidence_known_as_far_as_they_are() -> None:
+    # Four subjects a class, ten clips: as in a small plan split. F1 differs from draw to draw by more than its
+    # least error; a class of one subject says nothing of others.
+    labels = np.repeat([0, 1, 2], [10, 10, 3])
+    subjects = [f"s{i}" for i in (0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 8, 8)]
+    probs = np.full((23, 3), 0.1)
+    probs[np.arange(23), labels] = 0.8
+    probs[[0, 1, 2, 13]] = [0.1, 0.8, 0.1]
+    p = Predictions([f"c{i}" for i in range(23)], subjects, labels, probs, ("a", "b", "c"))
+    a, b, c = error_profile(p).classes
+    assert 0.14 < a.f1_error < 0.3  # one of its four subjects is missed
+    assert 0.12 < b.f1_error < a.f1_error
+    assert c.confidence_error == 0.5 and b.confidence_error < a.confidence_error < 0.3
 
 
 def test_profile_leaves_out_what_does_not_occur() -> None:
