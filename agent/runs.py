@@ -112,8 +112,12 @@ def read_config(run: Path) -> dict[str, Any]:
         config = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"broken ({CONFIG} is not YAML)", path=run) from error
-    if not isinstance(config, dict) or not isinstance(config.get("planners"), list) or "rounds" not in config:
+    if not isinstance(config, dict) or not {"planners", "rounds"} <= set(config):
         raise RunError("no run of the loop", path=run)
+    planners = config["planners"]
+    named = isinstance(planners, list) and all(isinstance(name, str) for name in planners)
+    if not named or type(config["rounds"]) is not int:
+        raise RunError(f"broken ({CONFIG} names no planners, or no number of rounds)", path=run)
     return config
 
 

@@ -84,7 +84,7 @@ def evaluate(args: Evaluate, place: Place) -> Job:
     from agent.cli.evaluate import find_diagnoser, on_corpus, on_suite, write
 
     if (args.corpus is None) == (args.suite is None):
-        raise ConfigError("give either a corpus or a suite")
+        raise ConfigError("give either a corpus or a suite", cure="name one of the two")
     if args.suite is not None:
         from diagnoser.suites import get_suite
 
@@ -174,6 +174,6 @@ def _summed(found: dict[str, Any]) -> dict[str, Any]:
 def _round(record: dict[str, Any]) -> dict[str, Any]:
     validation = record.get("validation") or {}
     kept = {name: record[name] for name in ("round", "method", "gate", "planned", "added") if name in record}
-    marks = {name: True for name in ("fallback", "edited", "rolled_back") if record.get(name)}
+    marks = {name: True for name in ("fallback", "edited", "rolled_back", "stood_in") if record.get(name)}
     scores = {name: validation.get(name) for name in ("macro_f1", "tail_macro_f1")}
     return kept | marks | {"on_plan_split": scores}

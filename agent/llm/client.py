@@ -28,7 +28,12 @@ from training.errors import ConfigError, RespError
 MAX_REPLY = 1 << 20  # bytes; a long chain of thought has some 100 kB
 SHORTEST_KEY = 8  # characters; what is shorter ("none", "ollama") is a placeholder, no secret
 HIDDEN = "[key]"
-TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+TRANSIENT = frozenset({408, 409, 425, 429})  # and whatever is the server's own fault, 500 and above
+CURES = {
+    400: "set llm.model and the other settings under llm: to what the server allows",
+    402: "pay for the account at the server, or take another one: llm.base_url, llm.model",
+    413: "take a model that reads longer requests: llm.model",
+}
 OPTIONAL = ("response_format", "temperature", "max_tokens")  # what a server may not know
 
 Message = dict[str, str]
@@ -79,7 +84,15 @@ class Client:
             )
         self.settings = settings
         self.url = f"{settings.base_url}/chat/completions"
-        self.local = _is_loopback(httpx.URL(self.url).host)
+        try:
+            self.local = _is_loopback(httpx.URL(self.url).host)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ConfigError(
+                f"llm.base_url is no address ({error})",
+                path=self.url,
+                cure="give one such as http://127.0.0.1:11434/v1",
+            ) from None
+        self._answered = False
         self._key = _read_key(settings.key_env)
         self._left_out: list[str] = []
         self._random = np.random.default_rng(seed)
@@ -90,7 +103,7 @@ class Client:
 
         Raises:
             ConfigError: the server refuses the key, the address, the model or the request.
-            ModelError: no usable reply came after all retries.
+            ModelError: no usable reply came after all retries, or a later request of a talk was refused.
         """
         for attempt in range(self.settings.retries + 1):
             try:
@@ -111,7 +124,9 @@ class Client:
             body = self._body(messages, json_mode)
             status, headers, received = _run(self._exchange(body))
             if status == httpx.codes.OK:
-                return self._read(received)
+                reply = self._read(received)
+                self._answered = True
+                return reply
             said = self._said(received)
             unknown = [n for n in OPTIONAL if n in body and n in said] or ["response_format"]
             if status in (400, 422) and unknown[0] in body:
@@ -157,8 +172,6 @@ class Client:
                         raise self._too_long()
         except TimeoutError:
             raise _Retry(f"nothing complete within {seconds:g} s") from None
-        except httpx.InvalidURL as error:
-            raise ConfigError(f"llm.base_url is no address ({error})", path=self.url) from None
         except httpx.HTTPError as error:
             raise _Retry(f"the connection failed ({type(error).__name__})") from None
         return response.status_code, response.headers, bytes(received)
@@ -223,7 +236,7 @@ class Client:
     def _refuse(self, status: int, headers: httpx.Headers, said: str) -> NoReturn:
         """Raise what a status other than 200 means."""
         settings = self.settings
-        if status in TRANSIENT:
+        if status in TRANSIENT or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise _Retry(f"HTTP {status}: {said}", retry_after(headers.get("retry-after"), time.time()))
         if status in (401, 403):
             # The server's words are left out: some show part of the key.
@@ -236,7 +249,10 @@ class Client:
             cure = "set llm.base_url to the final address: a redirect could take the key elsewhere"
             problem = "the server redirects, which is not followed"
         else:
-            cure, problem = "change the settings under llm: accordingly", f"the request is refused: {said}"
+            cure, problem = CURES.get(status, CURES[400]), f"the request is refused: {said}"
+            # The settings are right: this talk grew too long, or its words displease.
+            if self._answered and status in (400, 413, 422):
+                raise ModelError(f"{problem} (HTTP {status})", path=self.url, cure=cure)
         raise ConfigError(f"{problem} (HTTP {status})", path=self.url, cure=cure)
 
     def _pause(self, attempt: int, after: float | None) -> float:

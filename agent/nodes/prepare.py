@@ -77,7 +77,11 @@ def training_facts(corpus: Corpus, config: LoopConfig) -> dict[str, Any]:
     train = corpus.subset(split="train", task=config.task)
     real = train.counts(config.task)
     if sum(count > 0 for count in real.values()) < 2:
-        raise DataError(f"train holds fewer than two classes of {config.task}", path=corpus.folder)
+        raise DataError(
+            f"train holds fewer than two classes of {config.task}",
+            path=corpus.folder,
+            cure="use a larger corpus or another task",
+        )
     sources: dict[str, list[str]] = {}
     for name in real:
         sources[name] = sorted({c.source for c in train.clips if c.labels[config.task] == name})

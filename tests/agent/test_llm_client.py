@@ -100,7 +100,9 @@ def test_a_request_refused_for_good_is_told(server: ChatServer) -> None:
         (401, "the key is refused", "RESP_LLM_KEY"),
         (403, "the key is refused", "RESP_LLM_KEY"),
         (404, "no such address, or no model 'm': no", "/v1"),
-        (402, "refused: no", "llm"),
+        (400, "refused: no", "what the server allows"),
+        (402, "refused: no", "pay for the account"),
+        (413, "refused: no", "longer requests"),
         (307, "redirects", "final address"),
     ],
 )
@@ -111,7 +113,30 @@ def test_what_the_user_must_mend_is_told_at_once(
     with pytest.raises(ConfigError, match=message) as error:
         client(server)[0].chat(ASK)
     assert cure in (error.value.cure or "")
-    assert len(server.bodies) == 1
+    assert len(server.bodies) == (2 if status == 400 else 1)  # once more without JSON mode
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_talk_that_is_refused_later_is_the_models_failure(server: ChatServer, status: int) -> None:
+    server.script = [say("{}"), fail(status, "content filter"), fail(status, "content filter")]
+    asker, pauses = client(server)
+    assert asker.chat(ASK).content == "{}"
+    with pytest.raises(ModelError, match=f"refused: content filter .HTTP {status}"):
+        asker.chat(ASK)
+    assert pauses == []
+
+
+@pytest.mark.parametrize("status", [409, 500, 501, 520, 524, 599])
+def test_what_the_server_may_mend_is_tried_again(server: ChatServer, status: int) -> None:
+    server.script = [fail(status), say("{}")]
+    asker, pauses = client(server)
+    assert asker.chat(ASK).content == "{}" and len(pauses) == 1
+
+
+@pytest.mark.parametrize("host", ["xn--a", "-bücher-.de"])
+def test_a_host_that_is_no_name_is_told_before_anything_is_sent(host: str) -> None:
+    with pytest.raises(ConfigError, match="llm.base_url is no address"):
+        Client(LLMSettings(base_url=f"http://{host}/v1", model="m"))
 
 
 def test_a_missing_key_is_told_apart_from_a_wrong_one(

@@ -329,6 +329,7 @@ def test_a_browser_shows_it(hostile: Path, tmp_path: Path) -> None:
             assert set(tab.run(pictures)) == {True}
             small = "[...document.querySelectorAll('p, td, th, li, summary, dd')].map(e => parseFloat(getComputedStyle(e).fontSize))"
             assert min(tab.run(small)) >= 14
+            assert tab.complaints() == [] and tab.requests() == []
         sounds = """Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
             a.onloadedmetadata = () => done(a.duration); a.onerror = () => done('broken'); a.preload = 'auto'; a.load();
         })))"""

@@ -46,6 +46,8 @@ def fill(folder: Path) -> Path:
         ("no-yaml", "a: [\n"),
         ("other-config", "steps: 3\n"),
         ("odd-config", "planners: [thinker]\nrounds: many\n"),
+        ("no-rounds", "planners: [thinker]\nrounds: null\n"),
+        ("odd-planners", "planners: [3]\nrounds: 2\n"),
     ):
         (folder / name).mkdir()
         (folder / name / "config.yaml").write_text(text)
@@ -73,7 +75,10 @@ def test_states(runs: Path) -> None:
         "foreign": "no run",
         "no-yaml": "broken (config.yaml is not YAML)",
         "other-config": "no run of the loop",
-        "odd-config": "interrupted",
+        **dict.fromkeys(
+            ("odd-config", "no-rounds", "odd-planners"),
+            "broken (config.yaml names no planners, or no number of rounds)",
+        ),
         "no-json": "broken (summary.json is not JSON)",
         "list": "broken (summary.json holds no results)",
     }
