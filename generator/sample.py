@@ -72,6 +72,8 @@ class Generator:
     ) -> Generator:
         """Read ``folder/flow``, ``folder/mllm`` if it reads units, and BEATs from ``folder/beats`` unless given.
 
+        The networks go to a GPU where there is one.
+
         Args:
             folder: of weights.
             config: how clips are drawn.
@@ -93,7 +95,8 @@ class Generator:
             mllm = RespMLLM.from_pretrained(folder / "mllm")
             check_beats(mllm, encoder, quantizer, heard)
             digests["mllm"] = file_digest(folder / "mllm" / "model.safetensors")
-        return cls(encoder, quantizer, mllm, flow, config, digests)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(encoder, quantizer, mllm, flow, config, digests).to(device)
 
     @property
     def trained(self) -> Grounding:
@@ -107,7 +110,7 @@ class Generator:
 
     def to(self, device: str) -> Generator:
         """Move the networks, and return this generator."""
-        for network in (self.encoder, self.mllm, self.flow):
+        for network in (self.encoder, self.quantizer, self.mllm, self.flow):
             if network is not None:
                 network.to(device)
         return self

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.options import Seed, check_folder, out
+from agent.cli.options import Override, Seed, check_folder, out
 from training.errors import AudioError
 
 
@@ -28,7 +28,10 @@ def generate(
     ] = None,
     events: Annotated[
         str | None,
-        typer.Option(help="What is heard and how often in 10 s, e.g. `12 crackle, 2 wheeze`."),
+        typer.Option(
+            help="What is heard and how often in 10 s, e.g. `12 crackle, 2 wheeze`; for weights that were trained with "
+            "events, which `tiny` was not."
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
@@ -37,15 +40,25 @@ def generate(
     guidance: Annotated[
         float | None, typer.Option(help="Of the flow towards units and label; 1 adds nothing. [default: 2.0]")
     ] = None,
+    override: Override = None,
     seed: Seed = 0,
 ) -> None:
     """Write synthetic clips of a class in the style of a recording, each with its provenance.
 
-    **Example**
+    `-o` sets whatever else of the draw, as in `generator.sample` of a loop: `label_guidance`, `top_p`, `steps`,
+    `method`, `batch` and more.
+
+    **Examples**
 
         resp-agent generate --task disease16 --label Asthma --style ref.wav -n 4 --out clips
+
+        resp-agent generate --label Asthma --style ref.wav -o label_guidance=3 -o steps=8 --out clips
     """
     asked = {"temperature": temperature, "guidance": guidance}
+    given = [f"{name}={value}" for name, value in asked.items() if value is not None]
+    from generator.config import SampleConfig
+    from training.config import load_config
+
     files = make_clips(
         label,
         style,
@@ -55,7 +68,7 @@ def generate(
         seconds=seconds,
         weights=weights,
         beats_weights=beats_weights,
-        sample={name: value for name, value in asked.items() if value is not None},
+        sample=load_config(SampleConfig, None, [*(override or []), *given]).model_dump(exclude_unset=True),
         events=events,
         seed=seed,
     )

@@ -102,7 +102,7 @@ def compare(
 
     A design is a name with settings of `train pretrain` (`generator.…`) and of how clips are drawn. Encoder,
     units and judges are those of the config's `weights`; `-o` changes what the designs are trained on. The
-    steps of the shipped designs are set so that each takes about the same processor time, which is told.
+    steps of the shipped designs bring their processor times near each other; what each took is told.
 
     **Examples**
 
@@ -116,13 +116,14 @@ def compare(
     settings = load_config(DesignsConfig, config)
     check_folder(out_folder)
     from agent.designs import compare_designs
-    from agent.designs_report import compute_table, table, write
+    from agent.designs_report import compute_table, doubts, table, write
 
     found = compare_designs(settings, design or list(settings.designs), seeds, clips, override or [], work)
     write(found, settings, clips, out_folder)
     print_rows(compute_table(found), markdown)
     for what in found[0].results:
-        out.print(f"\n{what}", markup=False, highlight=False)
+        for sentence in (f"\n{what}", *doubts(found, what)):
+            out.print(sentence, markup=False, highlight=False)
         print_rows(table(found, what), markdown)
     out.print(f"written to {out_folder}", soft_wrap=True, highlight=False)
 

@@ -139,7 +139,11 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def _round(record: Mapping[str, Any]) -> list[str]:
     validation = record.get("validation") or {}
-    notes = [name.replace("_", " ") for name in ("fallback", "edited", "rolled_back", "stood_in") if record.get(name)]
+    notes = [
+        name.replace("_", " ")
+        for name in ("fallback", "edited", "rolled_back", "stood_in")
+        if record.get(name)
+    ]
     return [
         str(record.get("round")),
         str(record.get("method")),

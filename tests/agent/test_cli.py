@@ -87,6 +87,10 @@ BAD = {
     "unknown preset": (["loop", "--config", "nonesuch"], "nonesuch"),
     "unknown key": (["loop", "--config", "quickstart", "-o", "roundz=2"], "roundz"),
     "bad override": (["loop", "--config", "quickstart", "-o", "rounds"], "key=value"),
+    "unknown setting of a draw": (
+        ["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "x", "-o", "stepz=2"],
+        "stepz",
+    ),
     "unknown label": (["generate", "--label", "Hiccups", "--style", "ok.wav", "--out", "x"], "Hiccups"),
     "unknown task": (
         ["generate", "--task", "pets", "--label", "Cat", "--style", "ok.wav", "--out", "x"],

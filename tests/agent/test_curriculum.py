@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agent_fakes import FakeRooms, config
+from agent_fakes import TRAIN, FakeRooms, config
 
 from agent.curriculum import forgot, paired_difference, share_of, synthetic_weight
 from agent.graph import checkpoints, run_planner
@@ -184,6 +184,27 @@ def test_a_round_that_forgets_is_rolled_back(tmp_path: Path) -> None:
     assert (found["model_round"], found["test"][:9]) == (3, "rounds/03")  # type: ignore[index]
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert [e["round"] for e in events if e["event"] == "rolled_back"] == [2]
+    # The planner is told which round was undone, and what its clips did is evidence like any other.
+    requests = [json.loads(p.read_text())["request"] for p in sorted(run.glob("rounds/*/plan-*/inputs.json"))]
+    assert [r["rolled_back"] for r in requests] == [[], [], [2]]
+    given = {name for name, count in records[2]["added"].items() if count}
+    assert {c["label"] for c in requests[2]["classes"] if len(c["gains"]) == 2} >= given & set(
+        records[1]["added"]
+    )
+    assert given and all(c["gains"] for c in requests[2]["classes"] if c["label"] in given)
+    # Clips are held against those that stand: the round that was undone left none.
+    asked = [json.loads(p.read_text()) for p in sorted(run.glob("rounds/*/screen-*/inputs.json"))]
+    assert len(asked) == 3
+
+
+def test_the_thinker_stops_a_loop_whose_rounds_bring_nothing(tmp_path: Path) -> None:
+    rooms = FakeRooms(tmp_path / "run")
+    rooms.gains = lambda *_: dict.fromkeys(TRAIN, (-0.01, 0.1))  # type: ignore[method-assign]
+    given = {"rounds": 5, "thinker": {"cap_share": 0.25}, "budget": 8}
+    records = final_state(tmp_path / "run", rooms, **given)["records"]
+    assert [r["method"] for r in records] == ["baseline", *["synthesize"] * 3, *["nothing"] * 2]
+    (plan,) = (tmp_path / "run").glob("rounds/04/plan-*/plan.json")
+    assert "clips bring nothing: F1 per round of tail classes -0.010" in plan.read_text()
 
 
 def test_a_last_round_that_forgets_is_not_what_is_tested(tmp_path: Path) -> None:

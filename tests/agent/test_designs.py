@@ -27,13 +27,18 @@ CONFIG = DesignsConfig(
 
 
 def measured(design: str, seed: int, recall: float, seconds: float = 10.0) -> Measured:
-    figures = {"recall_ratio": recall, "fad_ratio": 2.0}
+    figures = {"recall_ratio": recall, "fad_ratio": 2.0, "fad_clips": 118}
     return Measured(
         design=design,
         seed=seed,
         compute={"flow": {"seconds": seconds, "parameters": 1000}},
         histories={"flow": [{"step": 5, "loss": 1.0}, {"step": 10, "metric": -0.5}]},
-        results={"simulated": {"generator": figures, "real": {"recall_ratio": 1.0, "fad_ratio": 1.0}}},
+        results={
+            "simulated": {
+                "generator": figures,
+                "real": {"recall_ratio": 1.0, "fad_ratio": 1.0, "fad_clips": 118},
+            }
+        },
     )
 
 
@@ -94,11 +99,11 @@ def test_tables_give_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert compute_table(found)[1] == ["shipped", "1,000", "0 ± 0", "15 ± 7", "15 ± 7"]
     rows = table(found, "simulated")
-    assert rows[0] == ["design", "judge recall / real", "FAD / real to real"]
+    assert rows[0] == ["design", "judge recall / real", "FAD / real to real", "clips in FAD"]
     assert rows[1:] == [
-        ["shipped", "0.500 ± 0.141", "2.000 ± 0.000"],
-        ["label only", "0.200 ± 0.000", "2.000 ± 0.000"],
-        ["real clips", "1.000 ± 0.000", "1.000 ± 0.000"],
+        ["shipped", "0.500 ± 0.141", "2.000 ± 0.000", "118"],
+        ["label only", "0.200 ± 0.000", "2.000 ± 0.000", "118"],
+        ["real clips", "1.000 ± 0.000", "1.000 ± 0.000", "118"],
     ]
     assert (
         plus_minus([], 2) == "–"
@@ -106,7 +111,8 @@ def test_tables_give_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
         and plus_minus([1, 2, 3], 1) == "2.0 ± 1.0"
     )
     write(found, CONFIG, 4, tmp_path)
-    assert "- **label only**: No units." in (tmp_path / "designs.md").read_text()
+    page = (tmp_path / "designs.md").read_text()
+    assert "- **label only**: No units." in page and "FAD of 118 clips holds mostly" in page
     assert len(read_json(tmp_path / "designs.json")["runs"]) == 4
     assert (tmp_path / "designs.png").stat().st_size > 10_000
 

@@ -124,6 +124,45 @@ def test_a_bar_with_two_bounds_is_met_between_them() -> None:
     assert diversity.words == "0.8 to 1.2"
 
 
+def with_figures(results: dict[str, Any], **figures: dict[str, Any]) -> dict[str, Any]:
+    row = results["rows"]["generator"]
+    row = {**row, "figures": {**row["figures"], **figures}}
+    return {**results, "rows": {**results["rows"], "generator": row}}
+
+
+def test_a_bound_within_a_deviation_is_told(compared: Compared) -> None:
+    for mean, std, word in (
+        (0.72, 0.05, "yes, within ±"),
+        (0.68, 0.05, "no, within ±"),
+        (0.8, 0.05, "yes"),
+        (0.72, None, "yes"),
+    ):
+        found = with_figures(compared[0], tstr_ratio={"mean": mean, "std": std, "values": [mean]})
+        (row,) = (row for row in table(found) if row[0] == "trained on it / on real")
+        assert row[-1] == word
+
+
+def test_a_distance_without_a_line_is_not_drawn_on(compared: Compared) -> None:
+    for r2, text in ((0.95, "0.100"), (0.5, "–")):
+        told = {"fad_infinite": {"mean": 0.1, "std": None}, "fad_r2": {"mean": r2, "std": None}}
+        found = with_figures(compared[0], **told)
+        (row,) = (row for row in table(found) if row[0] == "FAD∞ to real")
+        assert row[3] == text and ("FAD∞ is not given" in " ".join(words(found))) == (r2 < 0.9)
+
+
+def test_a_search_among_some_of_the_training_clips_is_told(compared: Compared) -> None:
+    protocol = {**compared[0]["protocol"], "what": "simulated"}
+    for clips in (None, 100):
+        found = {
+            **compared[0],
+            "protocol": protocol,
+            "config": {**compared[0]["config"], "train_clips": clips},
+        }
+        assert ("a lower bound" in " ".join(words(found))) == (clips is not None)
+    found = {**compared[0], "protocol": {**protocol, "what": "sprsound"}}
+    assert "real training clips alone" in " ".join(words(found))
+
+
 def test_a_figure_that_was_not_measured_meets_nothing(
     compared: Compared,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent_fakes import CLASSES, FakeRooms, config
@@ -55,6 +56,21 @@ def test_picks_ask_the_current_diagnoser_and_keep_equal_counts(tmp_path: Path) -
         assert all(v["pick"] == pick for v in report["verdicts"])
     assert kept["hard"] == kept["random"] == kept["easy"]
     assert sum(losses["hard"]) > sum(losses["random"]) > sum(losses["easy"])
+
+
+def test_a_later_round_drops_what_an_earlier_one_kept(tmp_path: Path) -> None:
+    class Repeating(FakeRooms):
+        def generate(self, requests: Any, folder: Path, seed: int) -> Any:
+            return super().generate(requests, folder, 0)
+
+    run = tmp_path / "run"
+    run_loop(config(planners=["class-prior"]), run, rooms=Repeating(run))  # type: ignore[arg-type]
+    first, second = (
+        read_json(path)["verdicts"] for path in sorted(run.glob("rounds/*/screen-*/screen.json"))
+    )
+    kept = {v["clip_id"] for v in first if v["kept"]}
+    assert kept and {v["reason"] for v in second if v["clip_id"] in kept} <= {"duplicate", "near duplicate"}
+    assert any(v["reason"] in ("duplicate", "near duplicate") for v in second)
 
 
 @pytest.mark.slow

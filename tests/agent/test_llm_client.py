@@ -135,7 +135,7 @@ def test_what_the_server_may_mend_is_tried_again(server: ChatServer, status: int
 
 @pytest.mark.parametrize("host", ["xn--a", "-bücher-.de"])
 def test_a_host_that_is_no_name_is_told_before_anything_is_sent(host: str) -> None:
-    with pytest.raises(ConfigError, match="llm.base_url is no address"):
+    with pytest.raises(ConfigError, match=r"llm\.base_url is no address"):
         Client(LLMSettings(base_url=f"http://{host}/v1", model="m"))
 
 

@@ -85,6 +85,77 @@ def test_a_clip_does_not_depend_on_its_batch(generator: Generator, requests: lis
     assert not np.array_equal(other[0].wave, together[0].wave)
 
 
+def test_other_labels_give_other_units_and_leave_the_neighbours_alone(
+    generator: Generator, requests: list[Request]
+) -> None:
+    made = generator.generate(requests, seed=3)
+    swapped = [replace(requests[0], label="normal"), *requests[1:]]
+    other = generator.generate(swapped, seed=3)
+    assert not np.array_equal(other[0].units, made[0].units)
+    for a, b in zip(other[1:], made[1:], strict=True):
+        assert np.array_equal(a.units, b.units)
+    # Whatever place a label has in its batch, the clip is the same.
+    turned = [swapped[i] for i in (1, 0, 2, 3)]
+    alone = [generator.generate([request], seed=3)[0] for request in (turned[0], swapped[0])]
+    assert np.array_equal(generator.generate(turned, seed=3)[0].units, alone[0].units)
+    assert np.array_equal(other[0].units, alone[1].units)
+
+
+@pytest.mark.parametrize(
+    ("changes", "units_too"),
+    [
+        ({"temperature": 0.3}, True),
+        ({"top_p": 0.3}, True),
+        ({"label_guidance": 4.0}, True),
+        ({"style_guidance": 4.0}, True),
+        ({"steps": 5}, False),
+        ({"method": "euler"}, False),
+        ({"method": "dopri5", "steps": None, "rtol": 1e-4, "atol": 1e-4}, False),
+        ({"guidance": 4.0}, False),
+        ({"sway": -1.0}, False),
+        ({"noise": 0.5}, False),
+    ],
+    ids=str,
+)
+def test_every_setting_reaches_its_network(
+    generator: Generator, mllm_config: MLLMConfig, requests: list[Request], changes: dict, units_too: bool
+) -> None:
+    torch.manual_seed(1)
+    guided = RespMLLM(mllm_config.model_copy(update={"label_dropout": 0.1, "style_dropout": 0.1}))
+    for parameter in guided.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    parts = (generator.encoder, generator.quantizer, guided, generator.flow)
+    plain, changed = (
+        Generator(*parts, SampleConfig(**{"steps": 2, **values})).generate(requests, seed=3)
+        for values in ({}, changes)
+    )
+    same = [np.array_equal(a.units, b.units) for a, b in zip(plain, changed, strict=True)]
+    assert all(same) != units_too and any(same) != units_too
+    for a, b in zip(plain, changed, strict=True):
+        assert np.abs(a.wave - b.wave).max() > 1e-3
+
+
+@pytest.mark.parametrize("seconds", [0.175, 0.333, 0.5001, 0.9])
+def test_durations_are_exact_and_nothing_clips_or_is_silent(
+    generator: Generator, requests: list[Request], seconds: float
+) -> None:
+    rng = np.random.default_rng(0)
+    bursts = (rng.normal(0, 1, RATE) * (rng.random(RATE) < 0.01)).astype(np.float32)
+    loud = np.clip(20 * bursts, -1, 1) + 0.3 * rng.normal(size=RATE).astype(np.float32)
+    asks = [replace(requests[0], seconds=seconds), replace(requests[1], reference=loud, seconds=seconds)]
+    for clip in generator.generate(asks, seed=1):
+        assert clip.wave.size == round(seconds * RATE)
+        assert np.abs(clip.wave).max() <= PEAK * 1.000001 and level(clip.wave) > 1e-4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_clips_of_the_cpu(generator: Generator, requests: list[Request]) -> None:
+    made = generator.generate(requests, seed=3)
+    for a, b in zip(generator.to("cuda").generate(requests, seed=3), made, strict=True):
+        assert a.wave.shape == b.wave.shape and (a.units == b.units).mean() > 0.9
+    assert generator.units_of([requests[0].wave()], [0.5])[0].shape == (3, 8)
+
+
 def test_given_units_are_decoded_and_the_others_written(
     generator: Generator, requests: list[Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,5 +373,7 @@ def test_levels_are_the_styles_unless_a_peak_would_clip() -> None:
     loud = at_level(clicks, 0.1)
     assert float(np.abs(loud).max()) == pytest.approx(PEAK) and PEAK < 1
     wave[5] = np.nan
-    with pytest.raises(NonFiniteError, match="no numbers"):
+    with pytest.raises(NonFiniteError, match="no numbers → use other weights"):
         at_level(wave, 0.1)
+    with pytest.raises(AudioError, match="gave silence → use other weights"):
+        at_level(np.zeros(9, np.float32), 0.1)
