@@ -109,17 +109,38 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-TALKS = {
-    "script-en": ("script", "What is heard in recordings/咳嗽.wav?", "A wheeze (0.70)."),
-    "server-en": ("server", "What is heard in recordings/咳嗽.wav?", "A wheeze (0.70)."),
-    "script-zh": ("script", "recordings/咳嗽.wav里能听到什么？", "喘鸣音（0.70）。仅供研究。"),
-    "server-zh": ("server", "recordings/咳嗽.wav里能听到什么？", "喘鸣音（0.70）。仅供研究。"),
+CASES = ("script-en", "server-en", "script-zh", "server-zh")
+SAID = {
+    "diagnose": {
+        "en": ("What is heard in recordings/咳嗽.wav?", "A wheeze (0.70)."),
+        "zh": ("recordings/咳嗽.wav里能听到什么？", "喘鸣音（0.70）。仅供研究。"),
+    },
+    "generate": {
+        "en": (
+            "Two asthma clips that sound as recorded like recordings/咳嗽.wav, please.",
+            "Two clips in clips.",
+        ),
+        "zh": ("请按recordings/咳嗽.wav的录音风格合成两段哮喘音频。", "已在clips中生成两段合成音频。"),
+    },
+    "iterate": {
+        "en": (
+            "Run one whole round of loop.yaml with six clips, then say what both is taken for.",
+            "For normal.",
+        ),
+        "zh": ("用loop.yaml完整运行一轮，六段音频，然后说明both被误认为什么。", "被误认为normal。"),
+    },
 }
 
 
-@pytest.mark.parametrize("case", TALKS)
+def talk(task: str, case: str) -> tuple[str, str, str]:
+    """How the model is reached, what the user asks, and what the model says in the end."""
+    over, language = case.split("-")
+    return (over, *SAID[task][language])
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_diagnose_only(home: Path, case: str) -> None:
-    over, asked, answer = TALKS[case]
+    over, asked, answer = talk("diagnose", case)
     user, before = User(), everything(home)
     with model(over, call("diagnose", recording="recordings/咳嗽.wav", model="model"), {"say": answer}) as m:
         assert session(m, user).ask(asked)
@@ -129,9 +150,9 @@ def test_diagnose_only(home: Path, case: str) -> None:
     assert user.said == [answer] and not user.asked and everything(home) == before
 
 
-@pytest.mark.parametrize("case", TALKS)
+@pytest.mark.parametrize("case", CASES)
 def test_generate_only(home: Path, case: str) -> None:
-    over, asked, answer = TALKS[case]
+    over, asked, answer = talk("generate", case)
     user = User()
     step = call("generate", label="Asthma", style="recordings/咳嗽.wav", out="clips", number=2)
     with model(over, step, {"say": answer}) as m:
@@ -140,10 +161,10 @@ def test_generate_only(home: Path, case: str) -> None:
     assert len(list((home / "clips").iterdir())) == 2 and not user.asked and user.said == [answer]
 
 
-@pytest.mark.parametrize("case", ["script-en", "server-zh"])
+@pytest.mark.parametrize("case", CASES)
 def test_a_whole_iteration(home: Path, case: str) -> None:
     """Diagnose → plan → generate → retrain → validate, then what was planned and what is mixed up."""
-    over, asked, answer = TALKS[case]
+    over, asked, answer = talk("iterate", case)
     user = User(agrees=True)
     steps = (
         call("round", config="loop.yaml", run="runs/one", planners=["thinker"], budget=6),

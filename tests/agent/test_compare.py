@@ -276,6 +276,14 @@ def test_a_thinker_is_held_against_every_row(
     assert rows["fill"]["against"]["oversample"] == rows["fill"]["differences"]
 
 
+def test_a_comparison_of_the_thinker_holds_it_against_every_row(tmp_path: Path) -> None:
+    found = compare(base(), "oversample", loops(tmp_path, [], ["oversample", "thinker"], seeds=1), draws=20)
+    others = ["none", "none +w", "oversample", "oversample +w"]
+    assert list(found["rows"]["thinker"]["against"]) == [*others, "thinker +w"]
+    assert list(found["rows"]["thinker +w"]["against"]) == [*others, "thinker"]
+    assert "## `thinker +w` against every row" in markdown(found)
+
+
 def test_rounds_that_the_thinker_planned_are_told(results: dict[str, Any]) -> None:
     row = copy.deepcopy(results["rows"]["fill"])
     row["loops"][0]["stood_in"] = 2
