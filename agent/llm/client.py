@@ -92,11 +92,23 @@ class Client:
                 path=self.url,
                 cure="give one such as http://127.0.0.1:11434/v1",
             ) from None
+        self._check_proxies()
         self._answered = False
         self._key = _read_key(settings.key_env)
         self._left_out: list[str] = []
         self._random = np.random.default_rng(seed)
         self._sleep = sleep
+
+    def _check_proxies(self) -> None:
+        """Refuse what the environment sets as a proxy and cannot be one, before anything long has begun."""
+        try:
+            httpx.Client(trust_env=not self.local, verify=_tls()).close()
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ConfigError(
+                f"a proxy that the environment sets cannot be used ({error})",
+                path=self.url,
+                cure="look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY; for socks5:// run `pip install 'httpx[socks]'`",
+            ) from None
 
     def chat(self, messages: Sequence[Message], *, json_mode: bool = True) -> Reply:
         """One reply to the messages.

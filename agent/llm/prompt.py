@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from agent.config import Pick
 from agent.llm.client import Message, Reply
 from agent.llm.text import clean, only_object
-from agent.planners import ClassState, Plan, PlanItem, PlanRequest, Policy, validate_plan
+from agent.planners import ClassState, Count, Plan, PlanItem, PlanRequest, Policy, validate_plan
 from training.config import Strict
 from training.errors import DataError
 from training.files import dumps
@@ -24,7 +24,7 @@ class ProposedItem(Strict):
     """``count`` clips of the class ``label``."""
 
     label: str
-    count: int = Field(ge=1)
+    count: Count
     style: Policy = "own"
     pick: Pick | None = None
     reason: str = ""

@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 from agent.config import PlannerName, ThinkerConfig
 from agent.planners import simple
-from agent.planners.plan import POLICIES, ClassState, Plan, PlanItem, PlanRequest, Policy, validate_plan
+from agent.planners.plan import (
+    POLICIES,
+    ClassState,
+    Count,
+    Plan,
+    PlanItem,
+    PlanRequest,
+    Policy,
+    validate_plan,
+)
 from agent.planners.thinker import plan_thinker
 from training.errors import DataError
 
@@ -16,6 +25,7 @@ __all__ = [
     "POLICIES",
     "SYNTHESIZING",
     "ClassState",
+    "Count",
     "Plan",
     "PlanItem",
     "PlanRequest",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,8 @@ from training.errors import DataError
 Policy = Literal["own", "cross-device", "cross-source", "confused-with"]
 POLICIES: tuple[Policy, ...] = ("own", "cross-source", "cross-device", "confused-with")
 Making = Literal["restyle", "synthesize"]  # methods that make new clips
+# Far above any budget. Python refuses to print integers of thousands of digits, which JSON and YAML may hold.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class PlanItem(Strict):
@@ -28,7 +30,7 @@ class PlanItem(Strict):
     """
 
     label: str
-    count: int = Field(ge=1)
+    count: Count
     style: Policy = "own"
     pick: Pick | None = None
     reason: str

@@ -273,9 +273,10 @@ def test_a_full_disk_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, Any], room: int
 ) -> None:
     run = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as refusal:
         Full(patch, room)
         small(run)
+    assert Path(refusal.value.filename).is_relative_to(run)  # the user is told which disk
     assert not list(run.rglob("*.tmp"))
     assert all((p / "done.json").is_file() for p in run.glob("rounds/*/*-*") if p.is_dir())
     assert small(run, resume=(run / "config.yaml").is_file())["results"] == whole

@@ -139,6 +139,21 @@ def test_a_host_that_is_no_name_is_told_before_anything_is_sent(host: str) -> No
         Client(LLMSettings(base_url=f"http://{host}/v1", model="m"))
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "socks9://127.0.0.1:1080"])
+def test_a_proxy_that_cannot_be_used_is_told_before_anything_is_sent(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigError, match="a proxy that the environment sets cannot be used") as refusal:
+        Client(LLMSettings(base_url="https://api.deepseek.com", model="m"))
+    assert "httpx[socks]" in refusal.value.cure
+    Client(
+        LLMSettings(base_url="http://127.0.0.1:11434/v1", model="m")
+    )  # no proxy stands before this machine
+
+
 def test_a_missing_key_is_told_apart_from_a_wrong_one(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

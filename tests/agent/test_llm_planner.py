@@ -138,7 +138,8 @@ def item(label: str, count: Any, **values: Any) -> dict[str, Any]:
     [
         (proposal([item("wheeze", 7)]), ["it has 7 clips, the budget is 6"]),
         (proposal([item("wheeze", 5)]), ["it has 5 clips, the budget is 6"]),
-        (proposal([item("wheeze", 10**30)]), ["the budget is 6"]),
+        (proposal([item("wheeze", 10**30)]), ["items.0.count", "less than or equal to 1000000"]),
+        (proposal([item("wheeze", 10**4299), item("both", 10**4299)]), ["items.0.count", "items.1.count"]),
         (proposal([item("cough", 6)]), ["there is no class 'cough'"]),
         (proposal([item("normal", 6)]), ["normal cannot be synthesized"]),
         (proposal([item("crackle", 6)]), ["crackle has 5 distinct draws in style own, 6 are planned"]),
