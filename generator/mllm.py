@@ -18,7 +18,7 @@ from generator.decode import decoder, guided, nucleus
 from generator.prompt import PromptText
 from generator.style import AverageStyle, StyleTokens, length_mask
 from training.config import Strict, expand
-from training.errors import ConfigError, DataError
+from training.errors import ConfigError, DataError, NonFiniteError
 from training.model import Model
 
 TOKENIZER = "tokenizer"  # folder of a base's, beside the weights
@@ -229,6 +229,7 @@ class RespMLLM(Model):
         Raises:
             DataError: longer than the weights allow.
             ConfigError: guidance that the weights were not trained for.
+            NonFiniteError: the weights give logits that are no numbers.
         """
         if label_guidance is None:
             label_guidance = self.config.label_guidance
@@ -250,8 +251,13 @@ class RespMLLM(Model):
         state = decoder(lm.body(self.lm), embeds, mask, total - 1)
         drawn = torch.empty(batch, total, dtype=torch.long, device=text.device)
         for place in range(total):
-            logits = guided(self.head(state.hidden)[:, : self.end], scales)
-            drawn[:, place] = nucleus(logits / temperature, uniforms[:, place], top_p)
+            logits = guided(self.head(state.hidden)[:, : self.end], scales) / temperature
+            if not logits.isfinite().all():
+                raise NonFiniteError(
+                    "the Resp-MLLM gave logits that are no numbers",
+                    cure="its training diverged: take other weights; or temperature and guidance are too extreme",
+                )
+            drawn[:, place] = nucleus(logits, uniforms[:, place], top_p)
             if place + 1 < total:
                 units = drawn[:, place : place + 1].repeat(len(prompts), 1)
                 state.step(self.places_in(units, place + 1)[:, 0])

@@ -11,7 +11,7 @@ from generator.config import MLLMConfig
 from generator.decode import nucleus
 from generator.mllm import RespMLLM
 from generator.prompt import PromptText
-from training.errors import DataError
+from training.errors import DataError, NonFiniteError
 
 
 def test_a_clip_has_the_same_loss_alone_and_padded_in_a_batch(mllm_config: MLLMConfig) -> None:
@@ -28,6 +28,31 @@ def test_a_clip_has_the_same_loss_alone_and_padded_in_a_batch(mllm_config: MLLMC
         count = int(values["columns"][i]) * ROWS + 1
         logits = model.logits(**values)[i, :count]
         assert torch.allclose(model.logits(**single(values, i))[0], logits, atol=1e-4)
+
+
+def test_the_loss_is_that_of_units_and_end_alone(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).eval()
+    values = batch(model, [2, 5, 3])
+    together = model(**values).loss
+    values["units"][0, 2:] = 7  # what stands on padding bears no loss
+    assert torch.allclose(model(**values).loss, together, atol=1e-5)
+    counts = values["columns"] * ROWS + 1
+    alone = torch.stack([model(**single(values, i)).loss for i in range(3)])
+    assert torch.allclose((alone * counts).sum() / counts.sum(), together, atol=1e-4)
+    one = single(values, 1)
+    targets = torch.cat([one["units"].flatten(), torch.tensor([model.end])])
+    chosen = model.logits(**one)[0].log_softmax(-1)[torch.arange(len(targets)), targets]
+    assert torch.allclose(-chosen.mean(), alone[1], atol=1e-5)
+
+
+def test_diverged_weights_are_told(mllm_config: MLLMConfig) -> None:
+    torch.manual_seed(0)
+    model = RespMLLM(mllm_config).eval()
+    with torch.no_grad():
+        model.head.bias[0] = torch.nan
+    with pytest.raises(NonFiniteError, match="no numbers"):
+        model.sample(**prompt(batch(model, [2])), uniforms=torch.rand(1, 2 * ROWS))
 
 
 def test_every_parameter_gets_a_gradient(mllm_config: MLLMConfig) -> None:
