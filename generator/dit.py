@@ -31,6 +31,17 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Attention over ``(B, H, L, d)``; key mask ``(B, 1, 1, L)``.
+
+    On a CPU always in fp32: there the backward pass of torch's bf16 kernel takes longer than the rest of a block.
+    """
+    if q.device.type != "cpu":
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        return functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+
+
 class Block(nn.Module):
     """Attention and MLP, each scaled, shifted and gated by the condition vector (adaLN-Zero)."""
 
@@ -50,7 +61,7 @@ class Block(nn.Module):
         shift, scale, gate, shift2, scale2, gate2 = self.modulation(vector)[:, None].chunk(6, dim=-1)
         y = self.norm(x) * (1 + scale) + shift
         q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in self.qkv(y).chunk(3, dim=-1))
-        y = functional.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v, attn_mask=mask)
+        y = attend(rotate(q, turn), rotate(k, turn), v, mask)
         x = x + gate * self.out(y.transpose(1, 2).flatten(2))
         return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from generator.config import FlowConfig
 from generator.decoder import FlowDecoder
+from generator.dit import attend
 from training.config import PACKAGE_DATA
 from training.errors import DataError
 
@@ -190,6 +191,22 @@ def test_a_decoder_of_defaults_has_the_parameters_it_always_had(flow_config: Flo
     shipped = FlowDecoder.from_pretrained(PACKAGE_DATA / "weights" / "tiny" / "flow")
     assert shipped.config.predict == "texture"
     assert shipped.flow.backbone.leave.out_features == 2 * 80 * shipped.config.patch
+
+
+def test_bf16_training_attends_in_fp32_on_a_cpu() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3))
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])[:, None, None]
+    scores = (q @ k.transpose(-1, -2) / 8**0.5).masked_fill(~mask, -torch.inf)
+    wanted = scores.softmax(-1) @ v
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (q @ k.transpose(-1, -2)).dtype == torch.bfloat16
+        found = attend(q, k, v, mask)
+        half = attend(q, k, v.bfloat16(), mask)
+    assert found.dtype == half.dtype == torch.float32
+    assert torch.allclose(found, wanted, atol=1e-5) and torch.allclose(half, wanted, atol=2e-2)
+    ours, exact = (torch.autograd.grad(out.sum(), v)[0] for out in (found, wanted))
+    assert torch.allclose(ours, exact, atol=1e-5) and not ours[1, :, 3:].any()
 
 
 def test_interpolation_holds_the_ends_and_meets_the_centres(flow_config: FlowConfig) -> None:

@@ -1,4 +1,4 @@
-"""The benchmark of the generator runs, draws the library's units, and prints its figures."""
+"""The benchmarks of the generator run, draw the library's units, and print their figures."""
 
 import json
 import subprocess
@@ -7,17 +7,28 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "generator.py"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(name: str) -> tuple[str, dict[str, float]]:
+    """What a benchmark prints, and its ratios."""
+    command = [sys.executable, str(FOLDER / name), "--quick"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+    figures = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    assert all(figure.keys() == {"name", "ratio", "target"} for figure in figures)
+    return printed, {figure["name"]: figure["ratio"] for figure in figures}
+
+
+@pytest.mark.slow
+def test_a_step_of_the_flow_decoder_is_timed() -> None:
+    _, found = run("flow.py")
+    assert len(found) == 2 and all(ratio > 0 for ratio in found.values())
 
 
 @pytest.mark.slow
 def test_the_benchmark_prints_ratios() -> None:
-    command = [sys.executable, str(SCRIPT), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert all(figure.keys() == {"name", "ratio", "target"} for figure in figures)
-    found = {figure["name"]: figure["ratio"] for figure in figures}
-    assert "2 clips of 40 units, the same in all ways" in done.stdout
+    printed, found = run("generator.py")
+    assert "2 clips of 40 units, the same in all ways" in printed
     assert {
         "units over the library's batched generate",
         "units over one clip at a time",
