@@ -33,16 +33,16 @@ class PretrainConfig(HeardConfig):
     """How a set of shipped weights is made.
 
     Attributes:
-        events: simulated clips of the generator.
-        mllm_events: further simulated clips that the Resp-MLLM alone learns from: it knows the others by heart long
-            before the flow decoder does. The share ``held_out`` of their sources is left unused.
+        events: simulated clips of the generator, from whose sources its validation clips are taken.
+        further_events: more of them, to learn from alone: the networks' validation stays what it was without. The
+            share ``held_out`` of their sources is left unused.
         judge_events: simulated clips of the judges, from sources of their own.
         classes: classes of ``disease16`` that the generator and its judge hear, and then know.
         judges: one judge per entry.
     """
 
     events: int = Field(default=3600, gt=0)
-    mllm_events: int = Field(default=0, ge=0)
+    further_events: int = Field(default=0, ge=0)
     judge_events: int = Field(default=2400, gt=0)
     classes: tuple[str, ...] = Field(default=SIMULATED, min_length=1)
     beats: BeatsPretrainConfig = BeatsPretrainConfig()

@@ -111,7 +111,7 @@ class Designs:
 
     def _key(self, settings: dict[str, Any]) -> str:
         """What decides the outcome of trainings with these settings."""
-        taught = [corpus.digest for corpus in self.ready.of("mllm")]
+        taught = [corpus.digest for corpus in self.ready.taught]
         lent = [folder_digest(self.ready.base, f"**/{kind}") for kind in WEIGHT_FILES]
         return digest([FORMAT, settings, taught, lent])
 
@@ -141,7 +141,7 @@ class Designs:
         """Train one network into a folder; what it took."""
         train = {"mllm": train_mllm, "flow": train_flow}[part]
         begun = time.process_time()
-        metrics = train(self.ready.of(part), self.ready.store, settings.generator, folder / part)
+        metrics = train(self.ready.taught, self.ready.store, settings.generator, folder / part)
         seconds = round(time.process_time() - begun, 1)
         return {part: {"seconds": seconds, "parameters": metrics["parameters"]}}
 

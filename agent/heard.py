@@ -17,7 +17,7 @@ from resp229k.simulate.config import SIMULATED
 from training.seeds import derive
 
 REAL = "sprsound"
-FURTHER = 3  # added to the seed for the clips of the Resp-MLLM alone
+FURTHER = 3  # added to the seed for the further clips of the generator
 EVENT_TASKS = ("icbhi4", "spr_event")
 
 
@@ -26,12 +26,11 @@ class Gathered(NamedTuple):
 
     encoder: list[Corpus]
     generator: list[Corpus]
-    mllm: list[Corpus]
     judges: Corpus
 
 
 def gather(config: PretrainConfig, work: Path) -> Gathered:
-    """The corpora of encoder, generator and judges, and what the Resp-MLLM hears beside the flow decoder's.
+    """The corpora of encoder, generator and judges.
 
     The encoder hears all simulated classes, and all the real events there are: it needs them. One that is
     given (``beats.weights``) hears nothing. The judges hear simulated sources of their own and every second
@@ -39,26 +38,25 @@ def gather(config: PretrainConfig, work: Path) -> Gathered:
     """
     given = config.beats.weights is not None
     encoder = [] if given else encoder_corpora(config, work)
+    found = (
+        real_corpora(config, work) if given else encoder[1:]
+    )  # before hours of simulation: it may not be there
     generator = [_simulated(config, work / "sim", config.events, config.classes, 0)]
     judges = [_simulated(config, work / "sim-judge", config.judge_events, config.classes, 1)]
-    for real in real_corpora(config, work) if given else encoder[1:]:
+    for real in found:
         generator.append(real)
         judges.append(_half(real, 0))
-    return Gathered(encoder, generator, _further(config, work), join(judges, work))
-
-
-def _further(config: PretrainConfig, work: Path) -> list[Corpus]:
-    """What the Resp-MLLM alone learns from; it is validated on the same clips as without."""
-    if not config.mllm_events:
-        return []
-    made = _simulated(config, work / "sim-mllm", config.mllm_events, config.classes, FURTHER)
-    return [Corpus(made.folder, [clip for clip in made.clips if clip.split != "select"])]
+    if config.further_events:
+        made = _simulated(config, work / "sim-further", config.further_events, config.classes, FURTHER)
+        # Validated is on the same clips as without.
+        generator.append(Corpus(made.folder, [clip for clip in made.clips if clip.split != "select"]))
+    return Gathered(encoder, generator, join(judges, work))
 
 
 def encoder_corpora(config: HeardConfig, work: Path) -> list[Corpus]:
     """What the encoder hears: simulated events of all classes, then the real ones."""
-    simulated = _simulated(config, work / "sim-encoder", config.encoder_events, SIMULATED, 2)
-    return [simulated, *real_corpora(config, work)]
+    real = real_corpora(config, work)
+    return [_simulated(config, work / "sim-encoder", config.encoder_events, SIMULATED, 2), *real]
 
 
 def real_corpora(config: HeardConfig, work: Path) -> list[Corpus]:

@@ -58,9 +58,8 @@ def pretrain(config: PretrainConfig, out: Path, work: Path) -> None:
     for name, train in trainers.items():
         if name == "mllm" and settings.flow.content == "none":
             continue  # nobody would read what it writes
-        taught = ready.of(name)
-        make = partial(train, taught, ready.store, settings)
-        folders[name] = _stage(work / name, settings.of(name), taught, make, ready.base)
+        make = partial(train, ready.taught, ready.store, settings)
+        folders[name] = _stage(work / name, settings.of(name), ready.taught, make, ready.base)
     publish(folders, ready.base / "pretrain.json", config, out)
 
 
@@ -71,19 +70,13 @@ class Prepared(NamedTuple):
         base: folder of encoder and tokenizer.
         judged: clips of the judges.
         taught: clips of the generator, none of a judge's subject.
-        further: those that the Resp-MLLM alone learns from.
         store: their features and units.
     """
 
     base: Path
     judged: Corpus
     taught: list[Corpus]
-    further: list[Corpus]
     store: StoreSet
-
-    def of(self, network: Network) -> list[Corpus]:
-        """Clips of ``mllm`` or of ``flow``."""
-        return self.taught + self.further if network == "mllm" else self.taught
 
 
 def prepare(config: PretrainConfig, work: Path) -> Prepared:
@@ -105,14 +98,14 @@ def prepare(config: PretrainConfig, work: Path) -> Prepared:
             preprocess=config.generator.preprocess,
             folder=work / "features",
         )
-        for corpus in (*heard_by.generator, *heard_by.mllm)
+        for corpus in heard_by.generator
     ]
     heard = set(heard_by.judges.subjects)
     taught = [
         Corpus(corpus.folder, [clip for clip in corpus.clips if clip.subject_id not in heard])
         for corpus in heard_by.generator
     ]
-    return Prepared(base, heard_by.judges, taught, heard_by.mllm, StoreSet(stores))
+    return Prepared(base, heard_by.judges, taught, StoreSet(stores))
 
 
 def _stage(

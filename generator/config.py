@@ -248,9 +248,9 @@ class GeneratorPretrainConfig(Strict):
     mllm: MLLMSize = MLLMSize()
     flow: FlowSize = FlowSize()
     draw: DrawConfig = DrawConfig()
-    # Whether real and simulated clips of a class are two classes to the Resp-MLLM's draws: the few real ones
-    # are then drawn more often.
-    mllm_collections: bool = False
+    # Whether real and simulated clips of a class are two classes to the draws of clips to learn from: the few
+    # real ones are then drawn more often.
+    collections: bool = False
     mllm_fit: FitConfig = FitConfig(steps=600, batch_size=32, learning_rate=2e-3, eval_every=200)
     flow_fit: FitConfig = FitConfig(steps=800, batch_size=32, learning_rate=1e-3, eval_every=400)
     seed: int = 0
@@ -258,7 +258,7 @@ class GeneratorPretrainConfig(Strict):
 
     def of(self, network: Network) -> dict[str, Any]:
         """What decides the training of one network, as JSON values."""
-        others = {"mllm": ("flow", "flow_fit", "codec"), "flow": ("mllm", "mllm_fit", "mllm_collections")}
+        others = {"mllm": ("flow", "flow_fit", "codec"), "flow": ("mllm", "mllm_fit")}
         settings = self.model_dump(mode="json", exclude=set(others[network]))
         if network == "mllm":
             del settings["draw"]["crop"]  # the flow's
@@ -300,7 +300,7 @@ class SampleConfig(Strict):
     # for few steps leaves on the mel.
     noise: float = Field(default=1.0, gt=0, le=1)
     guidance: float = Field(default=2.0, ge=0)  # 1: plain conditional field
-    sway: float = Field(default=0.0, ge=-1, le=1)  # negative: more steps near the noise
+    sway: float = Field(default=-1.0, ge=-1, le=1)  # negative: more steps near the noise
     batch: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")

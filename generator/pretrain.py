@@ -56,7 +56,7 @@ def train_mllm(
         out=out.with_name(f"{out.name}.fit"),
         valid=held_out,
         metric=lambda outputs: -nats_per_unit(outputs),
-        weights=train.weights(collections=config.mllm_collections),
+        weights=train.weights(collections=config.collections),
         description="Resp-MLLM",
     )
     metrics = {
@@ -96,7 +96,7 @@ def train_flow(
         out=out.with_name(f"{out.name}.fit"),
         valid=held_out,
         metric=lambda outputs: -float(torch.cat([output["error"] for output in outputs]).mean()),
-        weights=train.weights(),
+        weights=train.weights(collections=config.collections),
         description="flow decoder",
     )
     metrics = {
@@ -156,7 +156,7 @@ def decoder_figures(
 
 
 def parameters(model: nn.Module) -> int:
-    """Trainable parameters, shared ones once."""
+    """Parameters, shared ones once; of adapters with the base that they stand beside."""
     return sum(p.numel() for p in model.parameters())
 
 

@@ -24,8 +24,8 @@ class EvaluateConfig(Strict):
         judge: its folder; None takes that of the weights.
         encoder: BEATs of the Fréchet distance, as ``beats.find`` takes it; None takes that of the weights.
         tail: classes averaged apart; None takes the protocol's.
-        train_clips: simulated training clips that are searched for copies, of both networks' and of the Resp-MLLM's own
-            each; None takes all.
+        train_clips: simulated training clips that are searched for copies, of ``events`` and of ``further_events`` of
+            the weights each; None takes all.
         sample: how the generator draws.
     """
 

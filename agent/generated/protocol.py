@@ -30,7 +30,7 @@ class Sides:
     """Both sides of a comparison.
 
     Attributes:
-        what: ``simulated``, ``sprsound``, or the name of a corpus folder.
+        what: ``simulated``, ``sprsound``, or ``corpus`` and the name of its folder.
         task: whose labels.
         classes: of the task, those that the generator knows and that have test clips.
         tail: classes averaged apart, may be none.
@@ -95,7 +95,7 @@ class Taught(Strict):
     """What of ``pretrain.yaml`` decides the simulated clips of a generator."""
 
     events: int
-    mllm_events: int
+    further_events: int
     classes: tuple[str, ...]
     seconds: float
     seed: int
@@ -110,7 +110,7 @@ def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int 
         weights: folder.
         known: diseases of the generator, for weights whose record lists none.
         work: keeps the corpus.
-        limit: clips at most, of those of both networks and of the Resp-MLLM's own.
+        limit: clips at most, of those with validation clips and of the further ones each.
 
     Raises:
         ConfigError: the record does not tell what it should.
@@ -123,10 +123,12 @@ def simulated_train(weights: Path, known: Sequence[str], work: Path, limit: int 
     if not path.is_file():
         return Corpus(work, [])
     # The rest of the record is of no concern here, and that of older weights has other keys.
-    record = {"classes": known, "mllm_events": 0} | yaml.safe_load(path.read_text(encoding="utf-8"))
+    record = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    # Before the flow decoder learned from them too, the further clips had another name.
+    record = {"classes": known, "further_events": record.get("mllm_events", 0)} | record
     told = validate(Taught, {name: record.get(name) for name in Taught.model_fields}, where=str(path))
     made = []
-    for events, seed in ((told.events, told.seed), (told.mllm_events, told.seed + FURTHER)):
+    for events, seed in ((told.events, told.seed), (told.further_events, told.seed + FURTHER)):
         count = events if limit is None else min(limit, events)
         if count:
             name = digest([count, seed, list(told.classes), told.seconds])[:8]
@@ -190,12 +192,21 @@ def make_sides(
     if tail is None:
         found = learned.counts(task)
         tail = [name for name in classes if found[name] < RARE * sum(found.values())]
+    check_tail(tail, classes)
+    kept = Corpus(test.folder, [clip for clip in test.clips if clip.labels.get(task) in classes])
+    return Sides(what, task, classes, tuple(tail), learned, kept)
+
+
+def check_tail(tail: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse a tail of other classes than those that are compared.
+
+    Raises:
+        DataError: naming the first.
+    """
     if strange := [name for name in tail if name not in classes]:
         raise DataError(
             f"tail class {strange[0]!r} is not compared", cure=f"compared are: {', '.join(classes)}"
         )
-    kept = Corpus(test.folder, [clip for clip in test.clips if clip.labels.get(task) in classes])
-    return Sides(what, task, classes, tuple(tail), learned, kept)
 
 
 def check_apart(test: Sequence[str], others: Mapping[str, Collection[str]]) -> None:

@@ -18,6 +18,7 @@ from agent.generated.protocol import (
     as_test,
     check_apart,
     check_judge,
+    check_tail,
     make_sides,
     simulated_test,
     simulated_train,
@@ -27,6 +28,7 @@ from agent.generated.table import bars, markdown
 from agent.pretrain import WEIGHT_FILES
 from beats.encoder import BeatsEncoder
 from beats.judge import Judge
+from generator.config import FlowConfig
 from generator.sample import Generator
 from resp229k.corpus import Corpus
 from resp229k.simulate.config import SimulateConfig
@@ -95,6 +97,7 @@ def load(config: EvaluateConfig) -> Loaded:
         ContaminationError: the judge knows subjects of the generator.
     """
     folder = weights_path(config.weights)
+    FlowConfig.of_weights(folder)  # says what the folder lacks
     beats_path = None if config.beats is None else beats.find(config.beats)
     generator = Generator.load(folder, config.sample, beats_path=beats_path)
     if not generator.labels(config.task):
@@ -128,9 +131,12 @@ def find_sides(config: EvaluateConfig, what: str | Path, loaded: Loaded, *, root
     """
     generator, judge = loaded.generator, loaded.judge
     known = generator.labels(config.task)
+    if isinstance(what, str):  # all are compared, and simulating thousands of clips takes long
+        check_classes(known, judge)
+        check_tail(config.tail or (), known)
     train, test = corpora(config, what, loaded, root=root, work=work)
     sides = make_sides(
-        what if isinstance(what, str) else what.name,
+        what if isinstance(what, str) else f"corpus {what.resolve().name}",
         config.task,
         known,
         train,
@@ -138,10 +144,7 @@ def find_sides(config: EvaluateConfig, what: str | Path, loaded: Loaded, *, root
         config.tail or default_tail(what, config.task, known),
         taught=taught_by(generator),
     )
-    if strange := sorted(set(sides.classes) - set(judge.classes)):
-        raise CheckpointError(
-            f"the judge does not know {', '.join(strange)}", cure="give a judge of these classes with --judge"
-        )
+    check_classes(sides.classes, judge)
     others = {"generator": generator.subjects, "judge": judge.provenance.subjects}
     if config.encoder is not None:
         others["encoder of the Fréchet distance"] = loaded.encoder.provenance.subjects
@@ -168,6 +171,18 @@ def load_judge(config: EvaluateConfig, weights: Path) -> tuple[Judge, Path]:
             f"judges {judge.task}, not {config.task}", path=path, cure="give a judge of this task"
         )
     return judge, path
+
+
+def check_classes(classes: Sequence[str], judge: Judge) -> None:
+    """Refuse a judge that lacks a class.
+
+    Raises:
+        CheckpointError: naming the classes.
+    """
+    if strange := sorted(set(classes) - set(judge.classes)):
+        raise CheckpointError(
+            f"the judge does not know {', '.join(strange)}", cure="give a judge of these classes with --judge"
+        )
 
 
 def corpora(

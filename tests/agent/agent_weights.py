@@ -10,7 +10,7 @@ from training.config import load_config
 SMALL = [
     "root=null",
     "events=72",
-    "mllm_events=36",
+    "further_events=36",
     "encoder_events=72",
     "workers=1",
     "beats.fit={steps: 2, batch_size: 8}",

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from generator_fixtures import CODEBOOK, LABELS, FakeStore
@@ -52,6 +55,30 @@ def test_training_is_deterministic(
         train_mllm([corpus], store, short, tmp_path / name)
     a, b = (RespMLLM.from_pretrained(tmp_path / name) for name in ("a", "b"))
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("train", [train_mllm, train_flow])
+def test_real_clips_have_their_share_of_every_training(
+    train: Callable[..., Any], corpus: Corpus, store: FakeStore, config: GeneratorPretrainConfig,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[list[float]] = []
+
+    def stop(*_: Any, weights: np.ndarray, **__: Any) -> None:
+        seen.append(weights.tolist())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("generator.pretrain.fit", stop)
+    # One real clip among simulated ones, in training.
+    clips = [clip.model_copy(update={"source": "sim0-A"}) for clip in corpus.clips]
+    mixed = Corpus(corpus.folder, [corpus.clips[0], *clips[1:]])
+    for collections in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            settings = config.model_copy(update={"collections": collections})
+            train([mixed], store, settings, tmp_path / "out")
+    even, apart = seen
+    real = int(np.argmax(apart))
+    assert apart[real] > 1.5 * even[real] and sum(apart) == pytest.approx(sum(even))
 
 
 @pytest.mark.slow

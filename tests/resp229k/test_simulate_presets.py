@@ -67,7 +67,7 @@ def test_pretraining_asks_for_what_it_did() -> None:
     for n, seed in (
         (config.events, config.seed),
         (config.judge_events, config.seed + 1),
-        (config.mllm_events, config.seed + FURTHER),
+        (config.further_events, config.seed + FURTHER),
     ):
         jobs = event_jobs(n, seed, config.classes, config.seconds, 12)
         assert jobs_digest(jobs) == PRETRAINING[n, seed][0]
