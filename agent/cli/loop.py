@@ -47,7 +47,7 @@ def loop(
 
         resp-agent loop --resume runs/quickstart
 
-        resp-agent loop --config quickstart --approve
+        resp-agent loop --approve --run runs/approved
 
         resp-agent loop --config small-spr2icbhi -o seed=1 --run runs/spr2icbhi-1
 

@@ -166,7 +166,7 @@ def test_settings_of_another_solver_are_refused(settings: dict[str, object], mes
 
 def test_records_hold_a_solvers_settings_only_where_asked() -> None:
     assert {"rtol", "atol"}.isdisjoint(SampleConfig().model_dump(mode="json"))
-    adaptive = SampleConfig(method="dopri5", steps=None, rtol=1e-4)
+    adaptive = SampleConfig(method="dopri5", steps=None, sway=0, rtol=1e-4)
     record = adaptive.model_dump(mode="json")
     assert (record["steps"], record["rtol"]) == (None, 1e-4)
     assert SampleConfig.model_validate(record) == adaptive
