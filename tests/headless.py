@@ -27,6 +27,10 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+# Loads every player of a page; their lengths in s, or "broken".
+SOUNDS = """Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
+    a.onloadedmetadata = () => done(a.duration); a.onerror = () => done('broken'); a.preload = 'auto'; a.load();
+})))"""
 PATIENCE = 90.0  # s for one answer; a busy machine starts a browser slowly
 
 

@@ -11,12 +11,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from agent_fakes import FakeRooms, config
 
 import agent.loop
-from agent.child import run_command
 from agent.loop import run_loop
 from training.errors import RespError
 
@@ -29,11 +27,6 @@ class SlowRooms(FakeRooms):
     def _called(self, name: str) -> None:
         super()._called(name)
         time.sleep(1.5 if name == self.slow else 0.02)
-
-    def train_diagnoser(self, folder: Path, **given: Any) -> None:
-        if self.slow == "child":
-            run_command(["sleep"], cwd=self.run, log=folder / "train.log", threads=1)
-        super().train_diagnoser(folder, **given)
 
 
 agent.loop.write_report = lambda *_: None  # as long as the rest of a loop of fakes, and tested elsewhere

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import SOUNDS, browser
 
 from agent.rooms import UPPER_BOUND
 from resp229k.corpus import Corpus
@@ -53,6 +54,23 @@ def test_simulator_backend_synthesizes_screens_and_retrains(tmp_path: Path) -> N
     kept = [Corpus.open(path).clips for path in (tmp_path / "run").glob("rounds/01/screen-*/corpus")]
     assert len(kept) == 2
     assert {clip.source for clips in kept for clip in clips} >= {UPPER_BOUND}
+    look_at(tmp_path / "run" / "report.html", tmp_path)
+
+
+def look_at(page: Path, folder: Path) -> None:
+    """The report of a run as a reader sees it: on a phone too, everything loads, and nothing from elsewhere."""
+    with browser(folder) as tab:
+        tab.size(390)
+        tab.open(page)
+        tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert tab.run("document.documentElement.scrollWidth") <= 390
+        pictures = tab.run("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
+        lengths = tab.run(SOUNDS)
+        assert len(pictures) > 4 and set(pictures) == {True}
+        assert len(lengths) > 4 and all(
+            isinstance(length, float | int) and 0 < length < 60 for length in lengths
+        )
+        assert tab.complaints() == [] and tab.requests() == []
 
 
 def test_hard_clips_of_the_generator_are_screened_and_what_they_bring_is_measured(tmp_path: Path) -> None:

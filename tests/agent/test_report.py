@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import soundfile as sf
 from agent_fakes import CLASSES, FakeRooms, config
-from headless import browser
+from headless import SOUNDS, browser
 
 from agent.config import ThinkerConfig
 from agent.graph import build_graph, checkpoints
@@ -330,10 +330,7 @@ def test_a_browser_shows_it(hostile: Path, tmp_path: Path) -> None:
             small = "[...document.querySelectorAll('p, td, th, li, summary, dd')].map(e => parseFloat(getComputedStyle(e).fontSize))"
             assert min(tab.run(small)) >= 14
             assert tab.complaints() == [] and tab.requests() == []
-        sounds = """Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
-            a.onloadedmetadata = () => done(a.duration); a.onerror = () => done('broken'); a.preload = 'auto'; a.load();
-        })))"""
-        lengths = tab.run(sounds)
+        lengths = tab.run(SOUNDS)
         assert len(lengths) > 10 and all(abs(length - 1) < 0.01 for length in lengths)
         # A details element opens by keyboard.
         tab.run(
