@@ -27,11 +27,12 @@ SMALL = [
     "threads=1",
 ]
 COMMAND = ["compare", "--config", "ci-simulator", "--planners", "fill", "--seeds", "1", "--budget", "8"]
+SEED = ["--first-seed", "115"]
 ENDING = ["--work", "work", "--out", "out", "--json", *(word for text in SMALL for word in ("-o", text))]
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "agent.cli", *COMMAND, *ENDING]
+    command = [sys.executable, "-m", "agent.cli", *COMMAND, *SEED, *ENDING]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
