@@ -38,9 +38,8 @@ def gather(config: PretrainConfig, work: Path) -> Gathered:
     """
     given = config.beats.weights is not None
     encoder = [] if given else encoder_corpora(config, work)
-    found = (
-        real_corpora(config, work) if given else encoder[1:]
-    )  # before hours of simulation: it may not be there
+    # Before hours of simulation: the recordings may not be there.
+    found = real_corpora(config, work) if given else encoder[1:]
     generator = [_simulated(config, work / "sim", config.events, config.classes, 0)]
     judges = [_simulated(config, work / "sim-judge", config.judge_events, config.classes, 1)]
     for real in found:

@@ -268,8 +268,8 @@ def doubts(results: dict[str, Any]) -> list[str]:
         )
     if p["what"] == "simulated" and results["config"]["train_clips"]:
         found.append(
-            "Not all training clips were searched for copies: among all of them more are found, and real clips come "
-            "nearer as well."
+            "Not all training clips were searched for copies: among all of them generated clips come nearer to one, "
+            "and real clips come nearer as well."
         )
     if p["what"] != "simulated" and p["train_clips"]:
         found.append(
