@@ -17,9 +17,10 @@ from resp229k.tasks import TASKS
 from training.config import Strict
 from training.fitconfig import FitConfig
 
-PlannerName = Literal[
-    "none", "oversample", "restyle", "random", "class-prior", "fill", "static-uncertainty", "thinker", "llm"
+RuleName = Literal[
+    "none", "oversample", "restyle", "random", "class-prior", "fill", "static-uncertainty", "thinker"
 ]
+PlannerName = Literal[RuleName, "llm"]
 Pick = Literal["hard", "random", "easy"]
 Share = Annotated[float, Field(ge=0, le=1)]
 

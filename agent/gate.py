@@ -97,9 +97,12 @@ def decide(
     judge_classes: int,
     upper_bound: bool = False,
 ) -> GateReport:
-    """Compare generated with real recall; a class without real clips to compare with keeps it closed."""
+    """Compare generated with real recall; a class without real clips to compare with keeps it closed.
+
+    A ratio of 0 switches the gate off: it is open, whatever was measured.
+    """
     unknown = sorted(set(generated.per_class) - set(real.per_class))
-    if unknown or not generated.per_class:
+    if settings.ratio and (unknown or not generated.per_class):
         names = ", ".join(unknown) or "any class"
         return closed(
             f"cannot compare: the plan split holds no real clip of {names}", settings, upper_bound=upper_bound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.progress import console
+from training.progress import about, console
 
 
 @dataclass
@@ -44,7 +44,4 @@ class Pace:
         one = sum(self.later) / len(self.later) if self.later else self.first
         if not rounds or one == 0:
             return None
-        seconds = one * rounds
-        if seconds < 90:
-            return f"about {max(1, round(seconds))} s"
-        return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+        return about(one * rounds)

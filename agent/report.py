@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agent.nodes.synthesize import read_screen
+from agent.nodes.prepare import read_screen
 from agent.pages import render_page
 from agent.reporting.listen import SECONDS, listen
 from agent.reporting.plots import change_plot, confusion_plot, counts_plot, rounds_plot

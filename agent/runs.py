@@ -148,7 +148,10 @@ def state(run: Path, events: list[dict[str, Any]], summary: dict[str, Any] | Non
     if last.get("event") == "waiting":
         return WAITING
     why = {"failed": "error", "stopped": "signal"}.get(str(last.get("event")))
-    return "interrupted" if why is None else f"interrupted ({last.get(why)})"
+    first = (
+        "" if why is None else str(last.get(why)).partition("\n")[0]
+    )  # the rest of a log is in events.jsonl
+    return f"interrupted ({first})" if first else "interrupted"
 
 
 def in_use(run: Path) -> bool:

@@ -49,7 +49,7 @@ def read_sheet(path: Path, plan: Plan, request: PlanRequest) -> Plan:
         values = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 ({error})", path=path, cure=CURE) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, a number beyond digits
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f"line {mark.line + 1}: "
         problem = getattr(error, "problem", None) or str(error)

@@ -105,8 +105,21 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         raise ConfigError(f"override {text!r} is not key=value", cure="write -o section.key=value")
     try:
         return key.strip().split("."), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, a number beyond digits
         raise ConfigError(f"override {text!r}: value is not YAML ({error})") from error
+
+
+def set_value(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Set a value of nested mappings by its keys; sections that are missing are made.
+
+    Raises:
+        ConfigError: a key on the way is no section.
+    """
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{'.'.join(keys)}: {key!r} is no section")
+    values[keys[-1]] = value
 
 
 def load_config(cls: type[C], source: str | Path | None = None, overrides: Sequence[str] = ()) -> C:
@@ -120,18 +133,13 @@ def load_config(cls: type[C], source: str | Path | None = None, overrides: Seque
     if path is not None:
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:  # not UTF-8 either
             raise ConfigError(f"not valid YAML ({error})", path=path) from error
         if not isinstance(values, dict):
             raise ConfigError("the top level must be a mapping of keys", path=path)
     for override in overrides:
         keys, value = parse_override(override)
-        target = values
-        for key in keys[:-1]:
-            target = target.setdefault(key, {})
-            if not isinstance(target, dict):
-                raise ConfigError(f"override {override!r}: {key!r} is no section")
-        target[keys[-1]] = value
+        set_value(values, keys, value)
     return validate(cls, values, where=str(path or cls.__name__))
 
 
@@ -144,15 +152,17 @@ def validate(cls: type[C], values: Any, where: str) -> C:
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        lines = []
+        lines, unknown = [], False
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"])
+            said = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
+                unknown = True
                 lines.append(f"unknown key '{key}'")
             else:
-                lines.append(f"'{key}': {problem['msg']}")
-        known = ", ".join(sorted(cls.model_fields))
-        raise ConfigError("; ".join(lines), path=where, cure=f"top-level keys are: {known}") from error
+                lines.append(f"'{key}': {said}" if key else said)
+        cure = f"top-level keys are: {', '.join(sorted(cls.model_fields))}" if unknown else None
+        raise ConfigError("; ".join(lines), path=where, cure=cure) from error
 
 
 def dump_config(config: Strict, path: Path) -> None:

@@ -19,6 +19,13 @@ T = TypeVar("T")
 console = Console(stderr=True)
 
 
+def about(seconds: float) -> str:
+    """A duration as a rough estimate, such as ``about 12 min``."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
 def progress_bar() -> Progress:
     """Bar with count, elapsed time and ETA on stderr."""
     return Progress(

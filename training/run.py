@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -17,6 +17,7 @@ from training.config import Strict, dump_config
 from training.errors import RunError
 
 LOCK, CONFIG, EVENTS = ".lock", "config.yaml", "events.jsonl"
+LOOKS, LOOK = 5, 0.05  # times, s: how often a held lock is tried again
 
 
 class Run:
@@ -57,7 +58,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):  # not at U+2028
         try:
             event = json.loads(line)
         except json.JSONDecodeError:
@@ -90,7 +91,7 @@ def _lock(folder: Path) -> Iterator[None]:
     """Hold ``.lock`` exclusively; the system frees it when the process ends, however it ends."""
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except OSError as error:
             file.seek(0)
             owner = file.read().strip() or "unknown"
@@ -103,6 +104,18 @@ def _lock(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _take(file: IO[str]) -> None:
+    """Lock the file, or raise OSError; who only looks whether it is locked holds it for a moment."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOOK)
+        else:
+            return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _claim(folder: Path, config: Strict, resume: bool) -> None:
@@ -128,7 +141,7 @@ def _claim(folder: Path, config: Strict, resume: bool) -> None:
         ) from error
     wanted = config.model_dump(mode="json")
     if stored != wanted:
-        keys = ", ".join(_differences(stored, wanted)[:5])
+        keys = ", ".join(differences(stored, wanted)[:5])
         raise RunError(
             f"was made from another config (differs in: {keys})",
             path=folder,
@@ -136,14 +149,16 @@ def _claim(folder: Path, config: Strict, resume: bool) -> None:
         )
 
 
-def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
-    """Dotted keys in which two nested mappings differ."""
+def differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    """Dotted keys in which two JSON values differ; places of lists are keys."""
+    if isinstance(a, list) and isinstance(b, list):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
     if not (isinstance(a, dict) and isinstance(b, dict)):
         return [] if a == b else [prefix or "everything"]
     found = []
-    for key in sorted(set(a) | set(b)):
+    for key in sorted(set(a) | set(b), key=str):
         name = f"{prefix}.{key}" if prefix else str(key)
-        found += _differences(a.get(key), b.get(key), name)
+        found += differences(a.get(key), b.get(key), name)
     return found
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from agent.chat.job import Arguments, Job, Result
 from agent.chat.place import Place
+from agent.config import RuleName
 from training.config import validate
 from training.errors import DataError
 from training.files import read_json
@@ -22,12 +23,9 @@ class ShowPlan(Arguments):
     """Arguments of ``plan``."""
 
     run: str = Field(description="Run folder.")
-    planner: (
-        Literal[
-            "none", "oversample", "restyle", "random", "class-prior", "fill", "static-uncertainty", "thinker"
-        ]
-        | None
-    ) = Field(default=None, description="Make a plan with it; null: show the run's newest plan.")
+    planner: RuleName | None = Field(
+        default=None, description="Make a plan with it; null: show the run's newest plan."
+    )
     budget: int | None = Field(default=None, ge=1, le=10_000, description="Clips; null: as the run.")
 
 

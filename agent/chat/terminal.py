@@ -7,6 +7,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class Terminal:
                 return console.input(PROMPT, markup=False)
             except EOFError:
                 return None
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # what is no text is told to nobody by a traceback
         line = sys.stdin.readline()
         return line if line else None
 
@@ -88,11 +91,17 @@ class Terminal:
         """Append a line to the transcript."""
         if self.path is None:
             return
-        line = json.dumps({"who": kind, **fields}, ensure_ascii=False)
-        if len(self._key) >= SHORTEST_KEY:
-            line = line.replace(self._key, HIDDEN)
+        line = json.dumps(self._hide({"who": kind, **fields}), ensure_ascii=False)
         with self.path.open("a", encoding="utf-8", errors="replace") as file:
             file.write(line + "\n")
+
+    def _hide(self, value: Any) -> Any:
+        """The value without the key: before JSON escapes what the key may hold."""
+        if isinstance(value, str) and len(self._key) >= SHORTEST_KEY:
+            return value.replace(self._key, HIDDEN)
+        if isinstance(value, dict):
+            return {self._hide(name): self._hide(one) for name, one in value.items()}
+        return [self._hide(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def plain(text: str) -> str:

@@ -79,7 +79,7 @@ def baselines(
         resp-agent baselines --corpus corpora/sim --task disease16 -o fit.steps=100 --out runs/sim
     """
     check_folder(out_folder)
-    check_folder(work)
+    check_folder(work, "--work")
     settings = _config(config, override or [], suite, corpus, task)
     rows = _rows(row, ablation)
     parts = _parts(suite, corpus, settings, root, work)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from agent.cli.options import Markdown, Override, check_folder, out, print_rows
 from training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent.config import LoopConfig
 
 SUITES = ("spr2icbhi", "icbhi2spr")
 
@@ -82,7 +85,7 @@ def compare(
 
         resp-agent compare --planners thinker --seeds 1 --first-seed 0 -o diagnoser.fit.steps=60 --out runs/try
     """
-    from agent.compare.rows import rows_of, with_planners
+    from agent.compare.rows import for_models, loop_config, rows_of, with_planners
     from agent.config import LoopConfig
     from agent.config_compare import CompareConfig
     from training.config import load_config
@@ -91,9 +94,10 @@ def compare(
     source = rows or (None if wanted else "compare-planners")
     given = None if source is None else load_config(CompareConfig, source)
     chosen = with_planners(given, wanted, [_pick(one) for one in pick or []], reference)
+    chosen, others = for_models(chosen, override or [])
     table = rows_of(chosen)
     changes = [
-        *(override or []),
+        *others,
         *([] if budget is None else [f"budget={budget}"]),
         *([] if rounds is None else [f"rounds={rounds}"]),
         *([] if backend is None else [f"generator.backend={backend}"]),
@@ -102,11 +106,8 @@ def compare(
     numbers = list(range(first_seed, first_seed + seeds))
     tuned = _tuned(tuned_on, numbers)
     check_folder(out_folder)
-    check_folder(work)
-    if base.llm.replay is None and any(row.config.planner == "llm" for row in table):
-        from agent.llm import check_endpoint
-
-        check_endpoint(base.llm)
+    check_folder(work, "--work")
+    _check_endpoints([loop_config(base, row, first_seed) for row in table])
     from agent.compare.page import TITLES, difference_table, heading, score_table
     from agent.compare.results import compare as compared
     from agent.compare.run import run_loops
@@ -143,6 +144,16 @@ def _pick(text: str) -> Literal["hard", "random", "easy"]:
     if text not in known:
         raise ConfigError(f"no pick {text!r}", cure=f"use one of: {', '.join(known)}")
     return known[text]
+
+
+def _check_endpoints(loops: list[LoopConfig]) -> None:
+    """Ask every endpoint that a loop would ask whether its model is there, before anything is trained."""
+    from agent.llm import check_endpoint
+
+    asked = [one.llm for one in loops if "llm" in one.planners and one.llm.replay is None]
+    for place, settings in enumerate(asked):
+        if settings not in asked[:place]:
+            check_endpoint(settings)
 
 
 def _tuned(text: str, seeds: list[int]) -> list[int]:

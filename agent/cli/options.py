@@ -22,7 +22,7 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown table
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "--out") -> None:
     """Refuse an output folder that cannot be made, before any work is done for it.
 
     Raises:
@@ -32,7 +32,7 @@ def check_folder(folder: Path) -> None:
         if place.is_dir():
             return
         if place.exists():
-            raise DataError("is a file, not a folder", path=place, cure="give another folder with --out")
+            raise DataError("is a file, not a folder", path=place, cure=f"give another folder with {option}")
 
 
 def check_file(file: Path) -> None:

@@ -179,7 +179,7 @@ def intervals(results: dict[str, Any]) -> str:
 
 
 def plus_minus(figure: dict[str, Any], digits: int = 3) -> str:
-    """Mean ± std; a dash where it is undefined, no std where it is 0 or unknown."""
+    """Mean ± std; a dash where it is undefined, no std where it is unknown, or would be 0 of a count."""
     if figure["mean"] is None:
         return "–"
     std = figure["std"]

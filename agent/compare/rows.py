@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from agent.config import LoopConfig, Pick, PlannerName
 from agent.config_compare import CompareConfig, RowConfig
 from agent.planners import PLANNERS, SYNTHESIZING
-from training.config import parse_override, validate
+from training.config import parse_override, set_value, validate
 from training.errors import ConfigError
 
 OWN = ("curriculum", "diagnoser", "gate", "generator", "llm", "screen", "thinker")
@@ -70,6 +69,20 @@ def with_planners(
     return CompareConfig(reference=chosen, rows=rows)
 
 
+def for_models(config: CompareConfig, changes: Sequence[str]) -> tuple[CompareConfig, list[str]]:
+    """The rows with changes of section ``llm`` given to those that ask a model, and the changes of the others.
+
+    A loop without the planner ``llm`` would refuse some of them.
+    """
+    mine = [change for change in changes if change.startswith("llm.")]
+    asking = {name: row for name, row in config.rows.items() if row.planner == "llm"}
+    if not asking:
+        return config, list(changes)
+    given = {name: row.model_copy(update={"loop": (*mine, *row.loop)}) for name, row in asking.items()}
+    rows = {name: given.get(name, row) for name, row in config.rows.items()}
+    return CompareConfig(reference=config.reference, rows=rows), [c for c in changes if c not in mine]
+
+
 def rows_of(config: CompareConfig) -> list[Row]:
     """Every row without and with balanced sampling.
 
@@ -112,16 +125,8 @@ def loop_config(base: LoopConfig, row: Row, seed: int) -> LoopConfig:
     if base.corpus.kind == "simulated":
         values["corpus"]["simulate"]["seed"] = seed
     for change in row.config.loop:
-        _set(values, *parse_override(change))
+        set_value(values, *parse_override(change))
     config = validate(LoopConfig, values, where=f"row {row.label!r}")
     if config.curriculum.approve:
         raise ConfigError("a comparison waits for nobody", cure="leave out curriculum.approve")
     return config
-
-
-def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"{'.'.join(keys)}: {key!r} is no section")
-    values[keys[-1]] = value

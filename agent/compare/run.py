@@ -17,10 +17,11 @@ from agent.state import LoopState, first_state
 from agent.stop import Stopped, stoppable
 from agent.summary import make_results
 from agent.work import Work
+from resp229k.audio import Preprocess
 from training.config import Strict
 from training.errors import RunError
 from training.files import digest
-from training.progress import console
+from training.progress import about, console
 from training.run import Run, open_run
 
 FORMAT = 1  # raised when results of earlier code would differ
@@ -33,6 +34,8 @@ class Home(Strict):
 
     format: int
     corpus: SimulatedCorpus | RealCorpus
+    preprocess: Preprocess
+    threads: int  # sums depend on it
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def run_loops(
     with stoppable():
         try:
             for seed in seeds:
-                with open_home(configs[rows[0].label, seed].corpus, work) as home:
+                with open_home(configs[rows[0].label, seed], work) as home:
                     for row in rows:
                         found.append(_run(home, row, configs[row.label, seed], verbose, rooms))
                         _tell(found, len(configs))
@@ -103,18 +106,19 @@ def run_loops(
 
 
 @contextmanager
-def open_home(corpus: SimulatedCorpus | RealCorpus, work: Path) -> Iterator[Run]:
-    """The folder of all loops on a corpus, held until the block ends.
+def open_home(config: LoopConfig, work: Path) -> Iterator[Run]:
+    """The folder of all loops on a corpus with one preparation, held until the block ends.
 
     Raises:
         RunError: another process holds it.
     """
-    config = Home(format=FORMAT, corpus=corpus)
+    corpus = config.corpus
+    home = Home(format=FORMAT, corpus=corpus, preprocess=config.preprocess, threads=config.threads)
     name = f"sim-{corpus.simulate.seed}" if corpus.kind == "simulated" else Path(corpus.build.protocol).stem
-    folder = work / f"{name}-{digest(config.model_dump(mode='json'))[:8]}"
+    folder = work / f"{name}-{digest(home.model_dump(mode='json'))[:8]}"
     with ExitStack() as held:
         try:
-            run = held.enter_context(open_run(folder, config, resume=folder.is_dir()))
+            run = held.enter_context(open_run(folder, home, resume=folder.is_dir()))
         except RunError as error:
             raise RunError(
                 error.message, path=folder, cure="wait for it, or choose another --work"
@@ -168,15 +172,9 @@ def _tell(found: Sequence[Loop], total: int) -> None:
     took = f"{last.seconds:.0f} s" if last.fresh else "kept"
     paid = [one.seconds for one in found if one.fresh]
     left = total - len(found)
-    more = f", {_about(left * sum(paid) / len(paid))} left" if paid and left else ""
+    more = f", {about(left * sum(paid) / len(paid))} left" if paid and left else ""
     console.print(
         f"{len(found)} of {total}: {last.row.label}, seed {last.seed}: macro-F1 {score:.3f}, {took}{more}",
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _about(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

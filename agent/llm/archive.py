@@ -14,6 +14,7 @@ from agent.stop import at_once
 from training.config import Strict, expand, validate
 from training.errors import RunError
 from training.files import read_json
+from training.run import differences
 
 ARCHIVE = "llm.json"
 
@@ -119,16 +120,3 @@ def _opened(value: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             messages.append(message)
     return {**value, "messages": messages}
-
-
-def differences(a: Any, b: Any, prefix: str = "") -> list[str]:
-    """Dotted keys in which two JSON values differ."""
-    if isinstance(a, list) and isinstance(b, list):
-        a, b = dict(enumerate(a)), dict(enumerate(b))
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return [] if a == b else [prefix or "everything"]
-    found = []
-    for key in sorted(set(a) | set(b), key=str):
-        name = f"{prefix}.{key}" if prefix else str(key)
-        found += differences(a.get(key), b.get(key), name)
-    return found

@@ -10,10 +10,9 @@ import numpy as np
 
 from agent.config import PlannerName
 from agent.nodes.clips import used_pairs
-from agent.nodes.prepare import read_facts
+from agent.nodes.prepare import read_facts, read_screen
 from agent.nodes.references import draws
 from agent.planners import SYNTHESIZING, ClassState, Plan, PlanRequest, make_plan
-from agent.screen import ScreenReport
 from agent.state import LoopState
 from agent.work import Work
 from diagnoser.profile import ErrorProfile
@@ -53,7 +52,7 @@ def plan_request(work: Work, profile: ErrorProfile, facts: dict[str, Any], state
     train = Corpus.open(work.path("corpus")).subset(split="train", task=config.task).clips
     figures = {c.label: c for c in profile.classes}
     measured = measured_gains(work, state)
-    screens = [_screened(work, r["screen"]) for r in state["records"] if "screen" in r]
+    screens = [read_screen(work, r["screen"]) for r in state["records"] if "screen" in r]
     used = used_pairs(state["records"], config.generator)
     first = {c["label"]: c["first_confidence"] for c in state.get("request", {}).get("classes", [])}
     classes = []
@@ -112,10 +111,6 @@ def measured_gains(work: Work, state: LoopState) -> dict[str, list[tuple[float, 
         for label in sorted(given & set(gains)):
             found.setdefault(label, []).append(gains[label])
     return found
-
-
-def _screened(work: Work, folder: str) -> ScreenReport:
-    return validate(ScreenReport, read_json(work.path(folder) / "screen.json"), where=folder)
 
 
 def plan(work: Work, state: LoopState) -> dict[str, Any]:

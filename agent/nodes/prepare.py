@@ -8,11 +8,13 @@ from typing import Any
 
 from agent.config import LoopConfig
 from agent.planners import SYNTHESIZING
+from agent.screen import ScreenReport
 from agent.state import LoopState
 from agent.work import Work
 from resp229k.clip import VALID
 from resp229k.corpus import Corpus
 from resp229k.tasks import get_task
+from training.config import validate
 from training.errors import ConfigError, ContaminationError, DataError
 from training.files import read_json, write_json
 
@@ -59,6 +61,11 @@ def prepare(work: Work, state: LoopState) -> dict[str, Any]:
 def read_facts(work: Work, state: LoopState) -> dict[str, Any]:
     """What :func:`prepare` found."""
     return read_json(work.path(state["facts"]) / "facts.json")
+
+
+def read_screen(work: Work, folder: str) -> ScreenReport:
+    """The screen's report in a node folder."""
+    return validate(ScreenReport, read_json(work.path(folder) / "screen.json"), where=folder)
 
 
 def training_facts(corpus: Corpus, config: LoopConfig) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from agent.nodes.plan import added
 from agent.nodes.prepare import read_facts
 from agent.planners import Plan, PlanItem, PlanRequest
 from agent.rooms import UPPER_BOUND
-from agent.screen import Checks, ScreenReport, fingerprints
+from agent.screen import Checks, fingerprints
 from agent.state import LoopState
 from agent.work import Work
 from resp229k.audio import load_audio
@@ -213,8 +213,3 @@ def _earlier(work: Work, state: LoopState) -> tuple[list[str], np.ndarray] | Non
 def read_gate(work: Work, folder: str) -> GateReport:
     """The gate's report in a node folder."""
     return validate(GateReport, read_json(work.path(folder) / "gate.json"), where=folder)
-
-
-def read_screen(work: Work, folder: str) -> ScreenReport:
-    """The screen's report in a node folder."""
-    return validate(ScreenReport, read_json(work.path(folder) / "screen.json"), where=folder)

@@ -96,7 +96,7 @@ class ClassState(Strict):
     gains: list[float] = []  # change of F1 per earlier round in which the class was given clips
     gain_errors: list[float] = []  # their standard errors
     screened: int = Field(default=0, ge=0)  # candidates of the class in earlier screens
-    rejected: int = Field(default=0, ge=0)  # those found unusable, copies, duplicates or off class
+    rejected: int = Field(default=0, ge=0)  # those found unusable, copies, duplicates, off class or too hard
     # Distinct draws by method and style; a method that is missing was not counted and has no limit.
     draws: dict[Making, dict[Policy, int]] = {}
 

@@ -18,7 +18,7 @@ def plan_nothing(request: PlanRequest, config: ThinkerConfig) -> Plan:
 def plan_oversample(request: PlanRequest, config: ThinkerConfig) -> Plan:
     """Draw real clips again until the classes are as even as the budget allows; repeats have no limit."""
     have = {c.label: c.real + c.extra for c in request.ordered() if c.real > 0}
-    spent = _even(have, request.budget, dict.fromkeys(have, float("inf")))
+    spent = water_fill(have, request.budget, dict.fromkeys(have, float("inf")))
     items = [PlanItem(label=n, count=k, reason=_brought(have[n], k)) for n, k in spent.items()]
     return Plan(planner="oversample", method="duplicate", budget=request.budget, items=items)
 
@@ -31,7 +31,7 @@ def plan_restyle(request: PlanRequest, config: ThinkerConfig) -> Plan:
     """
     states = [c for c in request.ordered() if c.real > 0]
     have = {c.label: c.real + c.extra for c in states}
-    spent = _even(have, request.budget, room(states, "restyle"))
+    spent = water_fill(have, request.budget, room(states, "restyle"))
     items = []
     for c in states:
         if c.label in spent:
@@ -75,7 +75,7 @@ def plan_fill(request: PlanRequest, config: ThinkerConfig) -> Plan:
     """Synthesize so that every class comes to the same count."""
     states = plannable(request)
     have = {c.label: c.real + c.extra for c in states}
-    spent = _even(have, request.budget, room(states, "synthesize"))
+    spent = water_fill(have, request.budget, room(states, "synthesize"))
     reasons = {n: _brought(have[n], spent.get(n, 0)) for n in have}
     return synthesis("fill", request, spent, reasons, config)
 
@@ -97,10 +97,6 @@ def plan_static_uncertainty(request: PlanRequest, config: ThinkerConfig) -> Plan
     )
     reasons = {n: f"doubt {d:.2f} in round 0" for n, d in doubts.items()}
     return synthesis("static-uncertainty", request, spent, reasons, config)
-
-
-def _even(have: dict[str, int], budget: int, caps: dict[str, float]) -> dict[str, int]:
-    return water_fill(have, budget, caps)
 
 
 def _brought(have: int, more: int) -> str:

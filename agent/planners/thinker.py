@@ -35,8 +35,9 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
     - ``passing`` (:func:`passing`): the share of its candidates that the screen let through; what is going
       to be dropped is better spent elsewhere.
 
-    No class takes more than ``cap_share`` of the budget, times ``passing``, since all figures are estimates,
-    unless the classes could not hold the budget then; none takes more than its distinct draws.
+    No class takes more than ``cap_share`` of the budget, times ``passing``, since all figures are estimates. Where
+    the classes could not hold the budget so, these limits are stretched alike until they do, and are the plan;
+    none takes more than its distinct draws.
 
     The plan is ``nothing`` once clips have done harm or nothing (:func:`stop`).
     """
@@ -53,8 +54,10 @@ def plan_thinker(request: PlanRequest, config: ThinkerConfig) -> Plan:
     caps = room(states, "synthesize")
     most = {c.label: max(int(config.cap_share * passing(c) * request.budget), 1) for c in states}
     shared = {name: min(cap, most[name]) for name, cap in caps.items()}
-    held = sum(shared.values()) >= request.budget
-    spent = proportional(weights, request.budget, shared if held else caps)
+    if sum(shared.values()) >= request.budget:
+        spent = proportional(weights, request.budget, shared)
+    else:
+        spent = proportional(most, request.budget, caps)
     reasons = {c.label: _reason(c, request, needed[c.label], believed.get(c.label)) for c in states}
     return synthesis("thinker", request, spent, reasons, config, confused=config.confused_with)
 

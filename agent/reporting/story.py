@@ -28,7 +28,6 @@ WORDS = {
     "synthesize": "synthetic clips",
 }
 CONTROLS = ("oversample", "none")
-ARCHIVE = "llm.json"  # what a planner and a language model said to each other
 
 
 def tell(work: Work, states: Mapping[str, LoopState], results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -58,7 +57,7 @@ def round_story(work: Work, state: LoopState, place: int) -> dict[str, Any]:
         "number": number,
         "method": record["method"],
         "what": WORDS.get(record["method"], record["method"]),
-        "marks": marks(record, state["planner"], plan),
+        "marks": marks(record, state["planner"]),
         "note": "" if plan is None else read_json(plan / "plan.json").get("note", ""),
         "items": record.get("items", []),
         "planned": sum(record.get("planned", {}).values()),
@@ -82,15 +81,14 @@ def find(work: Work, number: int, node: str, **wanted: Any) -> Path | None:
     return None
 
 
-def marks(record: Mapping[str, Any], planner: str, plan: Path | None) -> list[str]:
+def marks(record: Mapping[str, Any], planner: str) -> list[str]:
     """What sets a plan apart from one that the planner made by rule."""
     found = []
     if record.get("fallback"):
         found.append("gate closed: oversample instead")
     elif planner == "llm":
-        talk = None if plan is None else plan / ARCHIVE
-        refused = talk is not None and talk.is_file() and read_json(talk).get("given_up")
-        found.append("the thinker stood in for the language model" if refused else "by a language model")
+        stood_in = record.get("stood_in")
+        found.append("the thinker stood in for the language model" if stood_in else "by a language model")
     if record.get("edited"):
         found.append("edited by the user")
     return found

@@ -140,6 +140,8 @@ def test_the_line_named_is_the_line_of_the_fault(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("items: [\n  {label: wheeze,\n", r"line \d+: not YAML"),
+        ("items:\n- {label: wheeze, count: 3, reason: 2024-13-45}\n", "not YAML"),
+        (f"items:\n- {{label: wheeze, count: {'9' * 5000}, reason: a}}\n", "not YAML"),
         ("budget: 9\nitems: []\n", "'items' and nothing else"),
         ("", "'items' and nothing else"),
         ("items: 7\n", r"line 1, items: "),

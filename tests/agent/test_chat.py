@@ -213,6 +213,14 @@ def test_at_a_terminal_the_answer_is_no_unless_it_is_yes(
     assert Terminal().confirm("run a round") is agreed
 
 
+def test_a_key_that_json_escapes_is_left_out_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESP_LLM_KEY", 'sk-ab"cd\\ef')
+    terminal = Terminal(log=tmp_path / "chat.jsonl")
+    terminal.log("user", text='key sk-ab"cd\\ef', more=[{"x": 'sk-ab"cd\\ef'}])
+    line = json.loads((tmp_path / "chat.jsonl").read_text(encoding="utf-8"))
+    assert line == {"who": "user", "text": "key [key]", "more": [{"x": "[key]"}]}
+
+
 def test_the_transcript_is_new_private_and_without_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

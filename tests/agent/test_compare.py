@@ -15,10 +15,10 @@ from compare_fakes import ComparedRooms
 
 from agent.compare.page import TITLES, markdown, note, score_table
 from agent.compare.results import compare, standing
-from agent.compare.rows import loop_config, rows_of, with_planners
+from agent.compare.rows import for_models, loop_config, rows_of, with_planners
 from agent.compare.run import Loop, open_home, run_loops
 from agent.compare.write import stream, write
-from agent.config import LoopConfig
+from agent.config import LLMSettings, LoopConfig
 from agent.config_compare import CompareConfig
 from training.config import load_config, validate
 from training.errors import ConfigError, RunError
@@ -82,6 +82,54 @@ def test_a_row_and_a_seed_make_a_loop() -> None:
     assert (hard.diagnoser.balanced, hard.thinker.pick) == (True, "hard")
     same = {"seed", "planners", "diagnoser", "thinker"}
     assert plain.model_dump(exclude=same) == hard.model_dump(exclude=same)
+
+
+def test_models_are_told_to_the_rows_that_ask_them() -> None:
+    own = {"planner": "llm", "loop": ["llm.base_url=http://127.0.0.1:9/v1", "llm.model=b"]}
+    config = CompareConfig.model_validate({"rows": {"none": {"planner": "none"}, "b": own}})
+    chosen, rest = for_models(
+        with_planners(config, ["llm"], [], "none"), ["llm.replay=runs/a", "llm.model=a", "budget=9"]
+    )
+    assert rest == ["budget=9"]
+    assert chosen.rows["llm"].loop == ("llm.replay=runs/a", "llm.model=a")
+    assert chosen.rows["b"].loop[-1] == "llm.model=b" and chosen.rows["none"].loop == ()
+    loops = {row.label: loop_config(base(), row, 1) for row in rows_of(chosen) if row.name == "b"}
+    assert (loops["b"].llm.model, loops["b"].llm.replay) == ("b", "runs/a")
+    unasked = with_planners(None, ["fill"], [], None)
+    assert for_models(unasked, ["llm.model=a"]) == (unasked, ["llm.model=a"])
+
+
+def test_every_endpoint_is_asked_once_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def answer(settings: LLMSettings) -> None:
+        asked.append(settings.model)
+        if len(asked) == 2:
+            raise ConfigError("enough")
+
+    monkeypatch.setattr("agent.llm.check_endpoint", answer)
+    (tmp_path / "rows.yaml").write_text(
+        "reference: none\nrows:\n  none: {planner: none}\n"
+        "  a: {planner: llm, loop: [llm.base_url=http://127.0.0.1:9/v1, llm.model=a]}\n"
+        "  old: {planner: llm, loop: [llm.base_url=http://127.0.0.1:9/v1, llm.model=a, llm.replay=runs/a]}\n"
+        "  b: {planner: llm, loop: [llm.base_url=http://127.0.0.1:9/v1, llm.model=b]}\n"
+    )
+    assert (
+        command(monkeypatch, "compare", "--rows", str(tmp_path / "rows.yaml"), "--out", str(tmp_path / "out"))
+        == 2
+    )
+    assert asked == ["a", "b"]
+
+
+def test_one_folder_keeps_preparations_and_threads_apart(tmp_path: Path) -> None:
+    configs = [base(), base(threads=1), base(preprocess={"bandwidth": 1500.0})]
+    homes = []
+    for config in configs:
+        with open_home(config, tmp_path) as home:
+            homes.append(home.folder)
+    assert len(set(homes)) == 3
 
 
 @pytest.mark.parametrize("suite", ["small-spr2icbhi", "small-icbhi2spr"])
@@ -188,11 +236,10 @@ def test_interrupted_and_run_again_gives_the_same_results(
 
 
 def test_two_comparisons_in_one_folder_are_refused(tmp_path: Path) -> None:
-    corpus = base().corpus
     with (
-        open_home(corpus, tmp_path),
+        open_home(base(), tmp_path),
         pytest.raises(RunError, match=r"in use.*--work"),
-        open_home(corpus, tmp_path),
+        open_home(base(), tmp_path),
     ):
         pass
 
@@ -327,7 +374,10 @@ def test_the_stream_has_a_line_for_every_figure(results: dict[str, Any]) -> None
         (["--pick", "soft"], "no pick 'soft'"),
         (["--tuned-on", "0..9"], "no list of seeds"),
         (["--suite", "spr2icbhi", "--backend", "simulator"], "upper bound on simulated corpora"),
-        (["--planners", "llm"], "llm.base_url and llm.model are not both set"),
+        (
+            ["--planners", "llm"],
+            "error row 'llm': planner 'llm' needs an endpoint: set llm.base_url and llm.model",
+        ),
         (
             [
                 "--planners",

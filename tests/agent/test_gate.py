@@ -83,3 +83,4 @@ def test_real_classes_that_were_not_generated_do_not_count() -> None:
 
 def test_ratio_zero_switches_it_off() -> None:
     assert verdict(("aabbdd", "bbaabb"), ("aabbdd", "bbaabb"), ratio=0.0).open
+    assert verdict(("aabb", "aabb"), ("aacc", "aacc"), ratio=0.0).open  # nor is there a real clip of c

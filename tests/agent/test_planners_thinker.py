@@ -173,6 +173,29 @@ def test_the_cap_of_a_class_shrinks_with_what_passes_the_screen() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("real", "rejected", "budget", "expected"),
+    [
+        # Of 100 candidates each: half pass, and the limits just hold; then they are stretched, and nothing jumps.
+        ((800, 300, 200, 13), (50, 50, 50, 50), 240, (60, 60, 60, 60)),
+        ((800, 300, 200, 13), (52, 52, 52, 52), 240, (60, 60, 60, 60)),
+        ((800, 300, 200, 13), (55, 55, 55, 86), 240, (72, 73, 72, 23)),
+        ((100, 5), (0, 52), 90, (60, 30)),  # a class that is rejected never gains by it
+        ((100, 5), (0, 0), 91, (46, 45)),
+    ],
+)
+def test_limits_that_cannot_hold_the_budget_are_stretched_alike(
+    real: tuple[int, ...], rejected: tuple[int, ...], budget: int, expected: tuple[int, ...]
+) -> None:
+    classes = [
+        state(name, real=count, screened=100, rejected=gone)
+        for name, count, gone in zip("abcd", real, rejected, strict=False)
+    ]
+    made = make_plan("thinker", asked(*classes, budget=budget), CONFIG).counts
+    assert made == pytest.approx(dict(zip("abcd", expected, strict=False)), abs=1)
+    assert sum(made.values()) == budget
+
+
 def test_stops_when_three_rounds_brought_nothing() -> None:
     def stopped(*gains: float, rest: float = -0.01) -> str:
         return stop([gained("a", *gains, tail=True), gained("b", *[rest] * len(gains))])

@@ -28,7 +28,7 @@ from agent.rooms import UPPER_BOUND
 from agent.state import LoopState
 from agent.work import Work
 from resp229k.audio import RATE
-from training.files import read_json, write_json
+from training.files import read_json
 
 VOID = {"meta", "img", "br", "link"}
 EVIL = "<script>alert('x')</script>"
@@ -226,13 +226,12 @@ def test_a_rolled_back_round_and_an_edited_plan_are_told(told: Told) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_up", "words"), [(None, "by a language model"), ("late", "the thinker stood in")]
+    ("stood_in", "words"), [(False, "by a language model"), (True, "the thinker stood in")]
 )
-def test_plans_of_a_language_model_are_marked(given_up: str | None, words: str, tmp_path: Path) -> None:
-    write_json(tmp_path / "llm.json", {"turns": [], "given_up": given_up})
-    assert story.marks({}, "llm", tmp_path)[0].startswith(words)
-    assert story.marks({"fallback": True}, "llm", tmp_path) == ["gate closed: oversample instead"]
-    assert story.marks({}, "thinker", tmp_path) == []
+def test_plans_of_a_language_model_are_marked(stood_in: bool, words: str) -> None:
+    assert story.marks({"stood_in": stood_in}, "llm")[0].startswith(words)
+    assert story.marks({"fallback": True}, "llm") == ["gate closed: oversample instead"]
+    assert story.marks({}, "thinker") == []
 
 
 def test_records_of_older_runs_are_told_as_far_as_they_go(told: Told) -> None:
@@ -306,6 +305,10 @@ def test_the_page_stays_small(told: Told) -> None:
 def test_upper_bound_is_said_wherever_figures_stand(told: Told) -> None:
     page = told.page(results={**told.summary["results"], "upper_bound": UPPER_BOUND})
     assert page.count(UPPER_BOUND) >= 5  # banner, gate, test table, round table, clips
+    scores = page[page.index('id="short"') : page.index("Source prior")]
+    rows = {row.partition("<")[0].strip(): row for row in scores.split("<tr><td>")[1:]}
+    # A control that adds real clips again has none of the simulator's.
+    assert [name for name, row in rows.items() if UPPER_BOUND in row] == ["thinker"]
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +84,28 @@ def test_states(runs: Path) -> None:
         "no-json": "broken (summary.json is not JSON)",
         "list": "broken (summary.json holds no results)",
     }
+
+
+def test_why_a_run_broke_off_is_one_line(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", config()) as run:
+        run.event("failed", error="`resp-agent train` ended with 1:\nTraceback\nlast line")
+    assert row(tmp_path / "run")["state"] == "interrupted (`resp-agent train` ended with 1:)"
+
+
+def test_events_with_rare_line_breaks_are_kept(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", config()) as run:
+        run.event("done", note="a\u2028b\x85c")
+        assert [event["note"] for event in run.events()] == ["a\u2028b\x85c"]
+
+
+def test_who_looks_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", config()):
+        pass
+    with (tmp_path / "run" / ".lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with open_run(tmp_path / "run", config(), resume=True):
+            pass
 
 
 def test_a_run_in_use_is_running_and_stays_in_use(tmp_path: Path) -> None:

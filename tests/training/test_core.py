@@ -43,13 +43,15 @@ def test_overrides_reach_nested_keys_and_keep_yaml_types(tmp_path: Path) -> None
     assert load_config(Outer, tmp_path / "c.yaml") == config
 
 
-@pytest.mark.parametrize("override", ["inner.rat=1", "nam=1", "inner.rate=fast", "inner", "=1", "name.x=1"])
+@pytest.mark.parametrize(
+    "override", ["inner.rat=1", "nam=1", "inner.rate=fast", "inner", "=1", "name.x=1", "name=2024-13-45"]
+)
 def test_wrong_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigError):
         load_config(Outer, None, [override])
 
 
-@pytest.mark.parametrize("text", ["- a list", "{unclosed", "name: a\nname2: b"])
+@pytest.mark.parametrize("text", ["- a list", "{unclosed", "name: a\nname2: b", "name: 2024-13-45"])
 def test_wrong_files_are_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"wrong\.yaml"):
