@@ -64,7 +64,8 @@ class Designs:
         """What a design is trained by.
 
         Raises:
-            ConfigError: there is no such design, or it changes no setting that there is.
+            ConfigError: there is no such design, it changes no setting that there is, or a setting of the designs' is
+                overridden.
         """
         if name not in self.config.designs:
             raise ConfigError(
@@ -74,6 +75,14 @@ class Designs:
         seeds = [f"{part}seed={seed}" for part in ("", "mllm_fit.", "flow_fit.")]
         own = [f"generator.{change}" for change in (*self.config.train, *design.train, *seeds)]
         lent = [f"beats.weights={self.config.weights}/beats"]
+        fixed = {change.partition("=")[0] for change in (*own, *lent)}
+        for change in self.override:
+            key = change.partition("=")[0].strip()
+            if key in fixed:
+                raise ConfigError(
+                    f"{key} is set for the design {name!r}",
+                    cure="change it in a file for --config, not by -o",
+                )
         return load_config(PretrainConfig, self.config.base, [*self.override, *own, *lent])
 
     def draws(self, name: str) -> SampleConfig:

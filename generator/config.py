@@ -120,10 +120,14 @@ def check_label(labels: Mapping[str, Sequence[str]], task: str, label: str) -> N
             f"the generator was not trained on task {task!r}", cure=f"trained tasks: {', '.join(labels)}"
         )
     if label not in labels[task]:
-        raise DataError(
-            f"the generator was not trained on label {label!r} of task {task}",
-            cure=f"trained labels: {', '.join(labels[task])}",
-        )
+        alike = [name for name in labels[task] if name.lower() == label.lower()]
+        elsewhere = [other for other, names in labels.items() if label in names]
+        cure = f"trained labels: {', '.join(labels[task])}"
+        if alike:
+            cure = f"write {alike[0]!r}"
+        elif elsewhere:
+            cure = f"it is one of task {elsewhere[0]}; {cure}"
+        raise DataError(f"the generator was not trained on label {label!r} of task {task}", cure=cure)
 
 
 class Grounding(Strict):

@@ -161,7 +161,9 @@ def validate(cls: type[C], values: Any, where: str) -> C:
                 lines.append(f"unknown key '{key}'")
             else:
                 lines.append(f"'{key}': {said}" if key else said)
-        cure = f"top-level keys are: {', '.join(sorted(cls.model_fields))}" if unknown else None
+        cure = "change it in its file, or by -o KEY=VALUE"
+        if unknown:
+            cure = f"top-level keys are: {', '.join(sorted(cls.model_fields))}"
         raise ConfigError("; ".join(lines), path=where, cure=cure) from error
 
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.options import Override, Seed, check_folder, out
-from training.errors import AudioError
+from agent.cli.options import Draw, Seed, check_folder, out
+from training.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def generate(
-    label: Annotated[str, typer.Option(help="Class to synthesize, e.g. `Asthma`.")],
-    style: Annotated[Path, typer.Option(help="Recording whose style (device, noise, room) the clips take.")],
+    label: Annotated[
+        str, typer.Option(help="Class to synthesize, e.g. `Asthma`; a wrong one tells which there are.")
+    ],
+    style: Annotated[
+        Path,
+        typer.Option(
+            help="Recording whose style (device, noise, room) the clips take; of a longer one its middle 4 s."
+        ),
+    ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the WAV and provenance files.")],
-    task: Annotated[str, typer.Option(help="Task that the label belongs to.")] = "disease16",
+    task: Annotated[
+        str, typer.Option(help="Task that the label belongs to; `tiny` knows `disease16` and `icbhi4`.")
+    ] = "disease16",
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many clips.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Length of each clip, s.")] = 4.0,
+    seconds: Annotated[float, typer.Option(help="Length of each clip, s; up to 4 with `tiny`.")] = 4.0,
     weights: Annotated[str, typer.Option(help="Weights folder or shipped set.")] = "tiny",
     beats_weights: Annotated[
         str | None,
@@ -40,7 +52,7 @@ def generate(
     guidance: Annotated[
         float | None, typer.Option(help="Of the flow towards units and label; 1 adds nothing. [default: 2.0]")
     ] = None,
-    override: Override = None,
+    override: Draw = None,
     seed: Seed = 0,
 ) -> None:
     """Write synthetic clips of a class in the style of a recording, each with its provenance.
@@ -56,6 +68,9 @@ def generate(
     """
     asked = {"temperature": temperature, "guidance": guidance}
     given = [f"{name}={value}" for name, value in asked.items() if value is not None]
+    for name in (one.partition("=")[0] for one in given):
+        if any(change.partition("=")[0].strip() == name for change in override or []):
+            raise ConfigError(f"{name} is given twice", cure=f"give --{name} or -o {name}=VALUE")
     from generator.config import SampleConfig
     from training.config import load_config
 
@@ -98,21 +113,17 @@ def make_clips(
         ConfigError: ``sample`` holds what cannot be set.
         CheckpointError: the weights are missing or do not fit.
     """
-    from resp229k.tasks import get_task
-
-    get_task(task).index(label)  # what is wrong is told before anything heavy is loaded
-    check_folder(folder)
-    if not style.is_file():
-        raise AudioError("no such recording", path=style, cure="give a style recording with --style")
-    import beats
     from generator.config import FlowConfig, SampleConfig
-    from resp229k.audio import load_audio
     from training.config import validate, weights_path
 
-    drawn = validate(SampleConfig, sample or {}, where="generate")
-    wave = load_audio(style)
+    # What is wrong is told before anything heavy is loaded.
     source = weights_path(weights)
     FlowConfig.of_weights(source).check(task, label, seconds)
+    check_folder(folder)
+    drawn = validate(SampleConfig, sample or {}, where="generate")
+    wave = _heard(style)
+    import beats
+
     beats_path = None if beats_weights is None else beats.find(beats_weights)
     from generator.sample import Generator, Request
     from generator.write import write_clips
@@ -128,3 +139,25 @@ def make_clips(
         subjects_hash=generator.subjects_hash,
         sample=generator.config,
     )
+
+
+def _heard(style: Path) -> np.ndarray:
+    """The recording that lends its style, 16 kHz mono ``(N,)``.
+
+    Raises:
+        AudioError: there is none, it cannot be read, or it is too short to have a style.
+    """
+    from generator.config import SHORTEST
+    from resp229k.audio import RATE, load_audio
+
+    if not style.is_file():
+        what = "is a folder" if style.is_dir() else "no such recording"
+        raise AudioError(what, path=style, cure="give one recording with --style")
+    wave = load_audio(style)
+    if wave.size < SHORTEST * RATE:
+        raise AudioError(
+            f"holds {wave.size / RATE:.3f} s, too little to have a style",
+            path=style,
+            cure=f"give {SHORTEST} s or more; 4 s are best",
+        )
+    return wave

@@ -18,6 +18,15 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Change one config value, e.g. `-o seed=1`."),
 ]
+Draw = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        "-o",
+        metavar="KEY=VALUE",
+        help="Change how clips are drawn, e.g. `-o label_guidance=3`; repeatable.",
+    ),
+]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 

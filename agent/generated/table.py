@@ -221,13 +221,9 @@ def words(results: dict[str, Any]) -> list[str]:
         f"Each of {len(p['seeds'])} seeds halves the test clips by subject: {each} clips per class and half. One "
         "half lends styles, labels and lengths, and is the row real; every row is compared with the other half. "
         "A clip's style comes from another clip, whatever its label.",
-        "Codec: the clips of the row real, encoded and decoded; no network makes them better than that. "
+        "Codec: the clips of the row real, encoded and decoded. "
         "Noise has the spectrum and level of the style and no content: the floor."
-        + (
-            " The simulator that made the test clips is the upper bound."
-            if SIMULATOR in results["rows"]
-            else ""
-        )
+        + (" The simulator made the test clips." if SIMULATOR in results["rows"] else "")
         + (
             " Replayed: the real clips' units, decoded in the generator's styles; what it has less than the codec is the "
             "units' and the flow decoder's."

@@ -102,6 +102,39 @@ BAD = {
     ),
     "missing style": (["generate", "--label", "Asthma", "--style", "no.wav", "--out", "x"], "no.wav"),
     "corrupt style": (["generate", "--label", "Asthma", "--style", "bad.wav", "--out", "x"], "bad.wav"),
+    "a folder as style": (
+        ["generate", "--label", "Asthma", "--style", "hollow", "--out", "x"],
+        "is a folder",
+    ),
+    "short style": (["generate", "--label", "Asthma", "--style", "short.wav", "--out", "x"], "holds 0.100 s"),
+    "a label's case": (
+        ["generate", "--label", "asthma", "--style", "ok.wav", "--out", "x"],
+        "write 'Asthma'",
+    ),
+    "a label of another task": (
+        ["generate", "--label", "wheeze", "--style", "ok.wav", "--out", "x"],
+        "it is one of task icbhi4",
+    ),
+    "a setting twice": (
+        [
+            "generate",
+            "--label",
+            "Asthma",
+            "--style",
+            "ok.wav",
+            "--out",
+            "x",
+            "--temperature",
+            "1",
+            "-o",
+            "temperature=2",
+        ],
+        "temperature is given twice",
+    ),
+    "settings that contradict": (
+        ["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "x", "-o", "method=dopri5"],
+        "SampleConfig: dopri5 chooses its own steps",
+    ),
     "silent style": (["generate", "--label", "Asthma", "--style", "silent.wav", "--out", "x"], "silent.wav"),
     "empty style": (["generate", "--label", "Asthma", "--style", "empty.wav", "--out", "x"], "empty.wav"),
     "out is a file": (["generate", "--label", "Asthma", "--style", "ok.wav", "--out", "bad.wav"], "bad.wav"),
@@ -143,6 +176,7 @@ BAD = {
 def inputs(tmp_path: Path) -> Path:
     """A folder of one good recording and of what users give by mistake."""
     noise(tmp_path / "ok.wav")
+    noise(tmp_path / "short.wav", 0.1)
     (tmp_path / "bad.wav").write_bytes(b"RIFF no audio here")
     (tmp_path / "empty.wav").write_bytes(b"")
     write_wav(tmp_path / "silent.wav", np.zeros(16000), synthetic=False)

@@ -89,6 +89,9 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
         compare_designs(config, ["odd"], 1, 4, [], tmp_path)
     with pytest.raises(ConfigError, match="shipped, label only"):
         compare_designs(CONFIG, ["shiped"], 1, 4, [], tmp_path)
+    for change in ("generator.seed=3", "beats.weights=mine"):  # what would be overridden again
+        with pytest.raises(ConfigError, match=change.partition("=")[0]):
+            compare_designs(CONFIG, ["shipped"], 1, 4, [change], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
