@@ -27,8 +27,9 @@ method is. **Research only, not a medical device.**
 
 Figures are on sources (simulated) and subjects (SPRSound) that were kept out of training; the best step
 was chosen on them, so they are optimistic, and recalls of few clips are coarse. Figures of the flow decoder are of
-frames before they become sound, decoded from real units. What clips of these weights are worth on sources and subjects
-that chose nothing: `resp-agent evaluate-generator`, docs/results/generator.md.
+frames before they become sound, decoded from real units with even steps. What clips of these weights are worth on sources
+and subjects that were never trained on, and what the judges hear there: `resp-agent evaluate-generator`,
+docs/results/generator.md.
 
 """
 
