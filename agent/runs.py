@@ -148,9 +148,8 @@ def state(run: Path, events: list[dict[str, Any]], summary: dict[str, Any] | Non
     if last.get("event") == "waiting":
         return WAITING
     why = {"failed": "error", "stopped": "signal"}.get(str(last.get("event")))
-    first = (
-        "" if why is None else str(last.get(why)).partition("\n")[0]
-    )  # the rest of a log is in events.jsonl
+    # Of a log of many lines the first; the rest is in events.jsonl.
+    first = "" if why is None else str(last.get(why)).partition("\n")[0]
     return f"interrupted ({first})" if first else "interrupted"
 
 
